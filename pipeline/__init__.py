@@ -1,0 +1,1 @@
+"""Task complexity: how few bits adapt a language model to a task."""

@@ -1,0 +1,81 @@
+"""The names that a grid may use, as tables of import paths. Nothing is imported before it is asked for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, cast
+
+from pipeline.errors import UserError
+from pipeline.protocols import Family, Task
+
+TASKS = {
+    "chain-sum": "pipeline.tasks.chain_sum:TASK",
+    "en-fr-software": "pipeline.tasks.en_fr_software:TASK",
+    "gsm8k": "pipeline.tasks.gsm8k:TASK",
+}
+
+FAMILIES = {
+    "trivial": "pipeline.families.trivial:FAMILY",
+    "baseline": "pipeline.families.baseline:FAMILY",
+    "urial": "pipeline.families.urial:FAMILY",
+    "icl": "pipeline.families.icl:FAMILY",
+    "subset": "pipeline.families.subset:FAMILY",
+    "lora": "pipeline.families.lora:FAMILY",
+}
+
+TASK_ENTRY_POINTS = "task_complexity.tasks"
+FAMILY_ENTRY_POINTS = "task_complexity.families"
+
+
+def task_names() -> list[str]:
+    """Names of all tasks, those of installed plug-ins included."""
+    return sorted({**TASKS, **_plugins(TASK_ENTRY_POINTS)})
+
+
+def family_names() -> list[str]:
+    """Names of all program families, those of installed plug-ins included."""
+    return sorted({**FAMILIES, **_plugins(FAMILY_ENTRY_POINTS)})
+
+
+def task(name: str) -> Task:
+    """The task of this name, or of this path of a YAML file.
+
+    Raises:
+        UserError: unknown name, with near matches; or a mistake in the file.
+    """
+    if name.endswith((".yaml", ".yml")):
+        from pipeline.tasks.from_file import read_task
+
+        return read_task(name)
+    return cast(Task, _find("task", name, {**_plugins(TASK_ENTRY_POINTS), **TASKS}))
+
+
+def family(name: str) -> Family:
+    """The program family of this name.
+
+    Raises:
+        UserError: unknown name, with near matches.
+    """
+    return cast(Family, _find("program family", name, {**_plugins(FAMILY_ENTRY_POINTS), **FAMILIES}))
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """`unknown task 'chain-sun'; did you mean chain-sum? known: ...`."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ";"
+    return f"unknown {kind} {name!r}{hint} known: {', '.join(known)}"
+
+
+def _plugins(group: str) -> dict[str, str]:
+    return {point.name: point.value for point in entry_points(group=group)}
+
+
+def _find(kind: str, name: str, table: Mapping[str, str]) -> Any:
+    if name not in table:
+        raise UserError(unknown_name(kind, name, table))
+    module, attribute = table[name].split(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,1 @@
+"""Encoders: the other halves of the decoders in `pipeline.decoder_parts`."""

@@ -1,0 +1,72 @@
+"""Coding worked examples under a model, in the decoder's own loop."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from pipeline.coding.arithmetic import Interval, encode
+from pipeline.decoder_parts.arithmetic import weights
+from pipeline.decoder_parts.stream import extend
+
+
+class Coded(NamedTuple):
+    """A coded stream.
+
+    Attributes:
+        intervals: one for each token, in the order of coding.
+        nll_bits: sum of -log2 p under the model: the ideal length.
+    """
+
+    intervals: list[Interval]
+    nll_bits: float
+
+    def __add__(self, other: object) -> Coded:
+        """This stream, then the other one."""
+        assert isinstance(other, Coded)
+        return Coded(self.intervals + other.intervals, self.nll_bits + other.nll_bits)
+
+    def payload(self, rows: object) -> bytes:
+        """Bytes of the stream, closed with 16 bits that let a program see that it decoded `rows`."""
+        checksum = zlib.crc32(str(rows).encode()) % 65536
+        return encode([*self.intervals, Interval(checksum, checksum + 1, 65536)])
+
+
+def code_examples(model: Any, prefix: Sequence[int], rows: Sequence[Sequence[int]]) -> Coded:
+    """Codes rows of token ids behind a prefix, in the order in which `decode_examples` reads them.
+
+    Args:
+        model: the model that codes, in the state that the decoder will have.
+        prefix: token ids before each row, at least two.
+        rows: token ids of each example.
+    """
+    coded = Coded([], 0.0)
+    places = [iter(row) for row in rows]
+
+    def choose(row: int, logits: torch.Tensor) -> int:
+        nonlocal coded
+        token = next(places[row])
+        cumulative = weights(logits)
+        low = int(cumulative[token - 1]) if token else 0
+        coded.intervals.append(Interval(low, int(cumulative[token]), int(cumulative[-1])))
+        surprise = -float(logits.double().log_softmax(0)[token]) / math.log(2)
+        coded = coded._replace(nll_bits=coded.nll_bits + surprise)
+        return token
+
+    whole = {tuple(row) for row in rows}
+    extend(model, prefix[:-1], [prefix[-1:]] * len(rows), choose, lambda row: tuple(row) in whole)
+    return coded
+
+
+@torch.no_grad()
+def estimate_bits(model: Any, prefix: Sequence[int], rows: Sequence[Sequence[int]]) -> list[float]:
+    """Ideal length of each row in bits, from one padded pass: what lock-step coding will give, but for rounding."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([[*prefix, *row, *[0] * (longest - len(row))] for row in rows])
+    log_probabilities = model(ids[:, :-1], logits_to_keep=longest).logits.log_softmax(-1)
+    nats = -log_probabilities.gather(-1, ids[:, -longest:, None])[..., 0]
+    return [float(row_nats[: len(row)].sum()) / math.log(2) for row, row_nats in zip(rows, nats)]

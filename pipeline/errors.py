@@ -1,0 +1,67 @@
+"""Every exception that this package raises on purpose. All pickle, all are also a standard type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class TaskComplexityError(Exception):
+    """Base class: catch this to catch everything raised on purpose."""
+
+
+class UserError(TaskComplexityError, ValueError):
+    """Bad input: says what was given, what is allowed and what to do. The command line exits with status 2."""
+
+
+class GridError(UserError):
+    """All mistakes of one grid file, in one message.
+
+    Attributes:
+        mistakes: one sentence per mistake, in the order of the file.
+    """
+
+    def __init__(self, path: str, mistakes: Sequence[str]) -> None:
+        self.path = path
+        self.mistakes = tuple(mistakes)
+        count = len(self.mistakes)
+        lines = "\n".join(f"  {number}. {mistake}" for number, mistake in enumerate(self.mistakes, start=1))
+        super().__init__(f"{path}: {count} mistake{'s' if count != 1 else ''}\n{lines}")
+
+    def __reduce__(self) -> tuple[type[GridError], tuple[str, tuple[str, ...]]]:
+        return type(self), (self.path, self.mistakes)
+
+
+class InvalidShardError(TaskComplexityError, ValueError):
+    """A file that stands where a shard should be and is not a valid shard of that cell."""
+
+
+class ProgramError(TaskComplexityError, RuntimeError):
+    """A program file did not do what it must.
+
+    Attributes:
+        cause: one of `CAUSES`, stored with the failed attempt.
+    """
+
+    def __init__(self, cause: str, message: str) -> None:
+        self.cause = cause
+        self.message = message
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[ProgramError], tuple[str, str]]:
+        return type(self), (self.cause, self.message)
+
+
+class InfeasibleError(TaskComplexityError, ValueError):
+    """No program of this cell exists (over its budget, prompt longer than the context): final, and no failure."""
+
+
+CAUSES = {
+    "program-timeout": "the program passed the time limit of its cell",
+    "program-payload": "the program's own check refused its payload (damaged file, or another base model)",
+    "program-crash": "the program ended with an error",
+    "program-output": "the program ended well but its output is not one JSON object a line for each input",
+    "memory": "the process was killed for want of memory",
+    "code": "an error inside this package or a library it calls",
+    "killed": "the worker process was killed from outside",
+}
+"""Cause of a failed attempt -> what it means."""

@@ -1,0 +1,117 @@
+"""A grid as frozen values, and its expansion to cells."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from pipeline import catalog
+from pipeline.cell import Cell, Evaluation, Scalar
+from pipeline.runner.reference_machine import REFERENCE_MACHINE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GridTask:
+    """One entry of `tasks`.
+
+    Attributes:
+        name: name of the task, as in its cells.
+        version: its version.
+        source: what `catalog.task` finds it by, from any working folder: the name, or the path of its file.
+    """
+
+    name: str
+    version: int
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProgramEntry:
+    """One entry of `programs`, with what it inherits from the rest of the grid filled in.
+
+    Attributes:
+        family: name of the program family.
+        parameter_sets: every combination of the values given, each with all parameters of the family.
+        budgets: in bytes; `(None,)` where the family's own size stands in their place or the family has no size.
+        seeds: `(None,)` for a family without chance.
+    """
+
+    family: str
+    parameter_sets: tuple[Mapping[str, Scalar], ...]
+    budgets: tuple[int | None, ...]
+    seeds: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exclusion:
+    """Cells to leave out: those that agree with everything given here. An empty tuple agrees with every value."""
+
+    task: tuple[str, ...] = ()
+    model: tuple[str, ...] = ()
+    family: tuple[str, ...] = ()
+    budget: tuple[int, ...] = ()
+    seed: tuple[int, ...] = ()
+
+    def hits_names(self, task: str, model: str, family: str) -> bool:
+        """Whether the name patterns agree."""
+        return all(
+            not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+            for name, patterns in ((task, self.task), (model, self.model), (family, self.family))
+        )
+
+    def hits_numbers(self, budget: int | None, seed: int | None) -> bool:
+        """Whether budget and seed agree."""
+        return (not self.budget or budget in self.budget) and (not self.seed or seed in self.seed)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grid:
+    """A grid file without mistakes."""
+
+    path: Path
+    study: str
+    tasks: tuple[GridTask, ...]
+    models: tuple[str, ...]
+    programs: tuple[ProgramEntry, ...]
+    evaluation: Evaluation
+    exclude: tuple[Exclusion, ...]
+
+
+def cells(grid: Grid, identities: Mapping[str, str | None]) -> list[Cell]:
+    """Every cell of the grid, in the order of the file.
+
+    Args:
+        grid: the grid.
+        identities: digest of the staged folder of each model label; a label that is missing has none yet.
+    """
+    families = {entry.family: catalog.family(entry.family).version for entry in grid.programs}
+    return [
+        Cell(
+            task=task.name,
+            task_version=task.version,
+            model=model,
+            model_identity=identities.get(model),
+            family=entry.family,
+            family_version=families[entry.family],
+            parameters=parameters,
+            budget_bytes=budget,
+            seed=seed,
+            evaluation=grid.evaluation,
+            reference_machine=REFERENCE_MACHINE,
+        )
+        for task, model, entry, parameters, budget, seed in points(grid)
+    ]
+
+
+def points(
+    grid: Grid,
+) -> Iterator[tuple[GridTask, str, ProgramEntry, Mapping[str, Scalar], int | None, int | None]]:
+    """Axis values of every cell, in the order of the file: task, model, entry, parameters, budget, seed."""
+    for task, model, entry in itertools.product(grid.tasks, grid.models, grid.programs):
+        exclude = [exclusion for exclusion in grid.exclude if exclusion.hits_names(task.name, model, entry.family)]
+        for parameters, budget, seed in itertools.product(entry.parameter_sets, entry.budgets, entry.seeds):
+            if not any(exclusion.hits_numbers(budget, seed) for exclusion in exclude):
+                yield task, model, entry, parameters, budget, seed

@@ -1,0 +1,37 @@
+"""The task's bare template, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pipeline.cell import Cell
+from pipeline.coding.template import Template
+from pipeline.families.common import answer_constants, one_program
+from pipeline.protocols import Encoded, EncodeContext
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """The family has none."""
+
+
+class Baseline:
+    """Answers behind the head of the template."""
+
+    name = "baseline"
+    version = 1
+    view = "inference"
+    parameters = Parameters
+    size = None
+    has_seed = False
+    shared = ()
+
+    def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
+        """See `Family.encode`."""
+        constants = answer_constants(context.task, context.tokenizer())
+        head = Template.of(context.task).head
+        yield one_program(context, cells, [("pipeline.decoders.prompt", {**constants, "PREFIX": head})])
+
+
+FAMILY = Baseline()

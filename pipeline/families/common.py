@@ -1,0 +1,72 @@
+"""What the encoders of several families need. Imports no heavy library when it is imported."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.cell import Cell, format_bytes
+from pipeline.coding.template import Template, num_special_tokens, tokens_of
+from pipeline.packing import pack
+from pipeline.packing.link import Constant
+from pipeline.protocols import Encoded, EncodeContext, Example, Program, Task
+
+
+def answer_constants(task: Task, tokenizer: Any) -> dict[str, Constant]:
+    """Placeholders of every decoder that answers with the model."""
+    return {
+        "TAIL": Template.of(task).tail,
+        "STOP": task.stop,
+        "MAX_NEW_TOKENS": task.max_new_tokens,
+        "SKIP": num_special_tokens(tokenizer),
+    }
+
+
+def shuffled_train(task: Task, seed: int) -> list[Example]:
+    """The train split in the order that a seed gives it."""
+    examples = list(task.split("train"))
+    random.Random(seed).shuffle(examples)
+    return examples
+
+
+def train_rows(task: Task, tokenizer: Any, seed: int, number: int | None) -> list[list[int]]:
+    """Token ids of the first `number` worked examples in the order of a seed, None for all: [examples][tokens]."""
+    template = Template.of(task)
+    return [tokens_of(tokenizer, template, example) for example in shuffled_train(task, seed)[:number]]
+
+
+def head_ids(task: Task, tokenizer: Any) -> list[int]:
+    """Token ids of the head of the task's template.
+
+    Raises:
+        ValueError: fewer than two tokens: the decoder's loop needs one to look back at and one to start from.
+    """
+    ids: list[int] = tokenizer(Template.of(task).head).input_ids
+    if len(ids) < 2:
+        raise ValueError(f"the template of {task.name} must start with at least two tokens of literal text")
+    return ids
+
+
+def over_budget(cell: Cell, smallest: Program, what: str) -> Encoded:
+    """The cell that has no program, because the smallest one passes its budget."""
+    assert cell.budget_bytes is not None
+    size = format_bytes(len(smallest.content))
+    return Encoded(
+        cell=cell,
+        infeasible=f"the smallest program, with {what}, is {size}; the budget is {format_bytes(cell.budget_bytes)}",
+    )
+
+
+def within(program: Program, budget_bytes: int | None) -> bool:
+    """Whether a program keeps a budget; no budget is always kept."""
+    return budget_bytes is None or len(program.content) <= budget_bytes
+
+
+def one_program(context: EncodeContext, cells: Sequence[Cell], candidates: Sequence[tuple[str, dict[str, Constant]]]) -> Encoded:
+    """The shortest of some payload-free programs, for a family that makes one program a call."""
+    (cell,) = cells
+    context.report("pack")
+    return Encoded(
+        cell=cell, program=min((pack(decoder, constants) for decoder, constants in candidates), key=lambda p: p.length_bits)
+    )

@@ -1,0 +1,188 @@
+"""Subset training: a few training examples, coded under the model that is being trained on them (arXiv 1802.07044).
+
+The program decodes the examples in blocks of doubling size, each under a frozen state of the model, trains a low-rank
+adapter on the block, and after the last block on all of them again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cell import Cell
+from pipeline.coding.template import Template
+from pipeline.families.common import answer_constants, head_ids, over_budget, train_rows, within
+from pipeline.packing import pack
+from pipeline.protocols import Encoded, EncodeContext, Program
+
+if TYPE_CHECKING:
+    from pipeline.coding.examples import Coded
+
+FIRST_BLOCK = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """Parameters of the family.
+
+    Attributes:
+        examples: number of training examples; sets the length of the program in the place of a budget.
+        epochs: passes over the examples, the one that decodes them included.
+        lr: learning rate of AdamW.
+        rank: rank of the adapter.
+        alpha: LoRA's alpha: the update is scaled by alpha / rank.
+        target_modules: as in peft: `all-linear`, or a regular expression over module names.
+    """
+
+    examples: int | None = None
+    epochs: int = 3
+    lr: float = 1e-3
+    rank: int = 8
+    alpha: int = 8
+    target_modules: str = "all-linear"
+
+    def __post_init__(self) -> None:
+        for name in ("examples", "epochs", "rank", "alpha"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
+        if self.lr <= 0:
+            raise ValueError(f"lr is {self.lr}; it must be above 0")
+
+
+class Subset:
+    """Examples in a random order; cells that differ in size or epochs share one coding pass."""
+
+    name = "subset"
+    version = 1
+    view = "data"
+    parameters = Parameters
+    size = "examples"
+    has_seed = True
+    shared = ("epochs",)
+
+    def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
+        """See `Family.encode`."""
+        import torch
+
+        from pipeline.coding.examples import Coded, code_examples, estimate_bits
+        from pipeline.decoder_parts.adapt import add_adapter, train
+
+        started = time.monotonic()
+        task, settings, seed = context.task, cells[0].parameters, cells[0].seed
+        model, tokenizer = context.load()
+        head = head_ids(task, tokenizer)
+        rows = train_rows(task, tokenizer, seed or 0, _most_examples(cells))
+        programs = _Programs(context, tokenizer)
+        adapter_of = {name: settings[name] for name in ("rank", "alpha", "target_modules")}
+        model, adapter = add_adapter(model, seed, **adapter_of)
+        optimizer = torch.optim.AdamW(adapter, settings["lr"])
+        coded, done, trained_tokens = Coded([], 0.0), 0, 0
+        waiting = list(cells)
+        while waiting:
+            block = rows[done : done + max(FIRST_BLOCK, done)]
+            context.report(f"code examples {done + 1} to {done + len(block)}")
+            guesses = estimate_bits(model, head, block) if block else []
+            passes: dict[int, Coded] = {0: Coded([], 0.0)}
+
+            def code(number: int) -> Coded:
+                """The stream after the first `number` examples of the block."""
+                if number not in passes:
+                    passes[number] = code_examples(model, head, block[:number])
+                return coded + passes[number]
+
+            still = []
+            for cell in waiting:
+                number, encoded = _fill(cell, done, rows, guesses, coded, code, programs)
+                if block and number == len(block) and cell.parameters["examples"] != done + number:
+                    still.append(cell)
+                    continue
+                now = time.monotonic()
+                yield _with_cost(encoded, trained_tokens, now - started)
+                started, trained_tokens = now, 0
+            waiting = still
+            if waiting:
+                coded = code(len(block))
+                context.report(f"train on examples {done + 1} to {done + len(block)}")
+                train(model, optimizer, head, block)
+                trained_tokens += sum(map(len, block))
+                done += len(block)
+
+
+class _Programs:
+    """Packs the program of a cell around a payload."""
+
+    def __init__(self, context: EncodeContext, tokenizer: Any) -> None:
+        template = Template.of(context.task)
+        self.tokenizer = tokenizer
+        self.constants = {
+            **answer_constants(context.task, tokenizer),
+            "HEAD": template.head,
+            "STOPS": template.stops,
+        }
+
+    def pack(self, cell: Cell, examples: int, payload: bytes) -> Program:
+        parameters = {name.upper(): value for name, value in cell.parameters.items()}
+        values = {**self.constants, **parameters, "EXAMPLES": examples, "SEED": cell.seed}
+        return pack("pipeline.decoders.subset", values, payload)  # type: ignore[arg-type]
+
+
+def _fill(
+    cell: Cell,
+    done: int,
+    rows: list[list[int]],
+    guesses: list[float],
+    coded: Coded,
+    code: Callable[[int], Coded],
+    programs: _Programs,
+) -> tuple[int, Encoded]:
+    """The program of a cell with as many examples of the coming block as it holds, and their number."""
+    number = _first_guess(cell, done, guesses, coded, programs)
+    while True:
+        stream = code(number)
+        used = rows[: done + number]
+        payload = stream.payload(used)
+        program = programs.pack(cell, len(used), payload)
+        if number == 0 or within(program, cell.budget_bytes):
+            break
+        number -= 1
+    if not used:
+        return 0, over_budget(cell, programs.pack(cell, 1, code(1).payload(rows[:1])), "one example")
+    return number, Encoded(
+        cell=cell,
+        program=program,
+        nll_bits=stream.nll_bits,
+        coded_bits=8 * len(payload),
+        payload_text="\n".join(programs.tokenizer.batch_decode(used)),
+        settings={"examples": len(used)},
+    )
+
+
+def _first_guess(cell: Cell, done: int, guesses: list[float], coded: Coded, programs: _Programs) -> int:
+    """How many examples of the block the cell asks for, or how many its budget should hold."""
+    wanted = cell.parameters["examples"]
+    if isinstance(wanted, int):
+        return min(wanted - done, len(guesses))
+    assert cell.budget_bytes is not None
+    decoder_bytes = len(programs.pack(cell, done + len(guesses), b"x" * cell.budget_bytes).content) - cell.budget_bytes
+    room_bits = 8 * (cell.budget_bytes - decoder_bytes) - 16 - coded.nll_bits
+    number = 0
+    while number < len(guesses) and sum(guesses[: number + 1]) <= room_bits:
+        number += 1
+    return number
+
+
+def _with_cost(encoded: Encoded, train_tokens: int, wall_seconds: float) -> Encoded:
+    from dataclasses import replace
+
+    return replace(encoded, train_tokens=train_tokens, wall_seconds=wall_seconds)
+
+
+def _most_examples(cells: Sequence[Cell]) -> int | None:
+    """No more rows than the cells can use: explicit sizes, or one example a byte of the largest budget."""
+    return max(int(cell.parameters["examples"] or cell.budget_bytes or 0) for cell in cells)
+
+
+FAMILY = Subset()

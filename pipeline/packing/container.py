@@ -1,0 +1,83 @@
+"""The program file: a Python zip application with the payload before it.
+
+payload, as it is | local header (41 bytes) | deflated `__main__.py` | central directory (57) | end record (22)
+
+The container is the smallest that `python FILE` runs: 120 bytes. The decoder reads its payload as the first bytes of
+its own file.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+
+import python_minifier
+import zopfli.zlib
+
+from pipeline.packing.link import Constant, link
+from pipeline.protocols import Program
+
+MEMBER = b"__main__.py"
+CONTAINER_BYTES = 30 + 46 + 22 + 2 * len(MEMBER)
+
+
+def pack(decoder: str, constants: Mapping[str, Constant], payload: bytes = b"") -> Program:
+    """Program file of a decoder with its constants and payload. Equal arguments give equal bytes.
+
+    Args:
+        decoder: dotted name of the module with the readable decoder.
+        constants: a value for each of the decoder's placeholders but `PAYLOAD_BYTES`, which is given here.
+        payload: what stands before the zip archive.
+    """
+    size = {"PAYLOAD_BYTES": len(payload)} if payload else {}
+    deflated, source_bytes, checksum = _squeeze(minify(link(decoder, {**constants, **size})))
+    fields = struct.pack("<HHHHHLLLHH", 20, 0, 8, 0, 33, checksum, len(deflated), source_bytes, len(MEMBER), 0)
+    local = b"PK\3\4" + fields + MEMBER
+    central = b"PK\1\2" + struct.pack("<H", 20) + fields + struct.pack("<HHHLL", 0, 0, 0, 0, len(payload)) + MEMBER
+    end = b"PK\5\6" + struct.pack(
+        "<HHHHLLH", 0, 0, 1, 1, len(central), len(payload) + len(local) + len(deflated), 0
+    )
+    content = payload + local + deflated + central + end
+    return Program(
+        content=content,
+        decoder_bytes=len(deflated),
+        payload_bytes=len(payload),
+        container_bytes=len(content) - len(deflated) - len(payload),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def unpack(content: bytes) -> tuple[str, bytes]:
+    """Decoder source (minified) and payload of a program file.
+
+    Raises:
+        ValueError: the bytes are not a program file.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entry = archive.getinfo(MEMBER.decode())
+            return archive.read(entry).decode(), content[: entry.header_offset]
+    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
+        raise ValueError(f"not a program file: {error}") from error
+
+
+def minify(source: str) -> str:
+    """The shortest spelling that the minifier finds for a source that nothing else imports from."""
+    return str(
+        python_minifier.minify(source, remove_literal_statements=True, rename_globals=True, prefer_single_line=True)
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _squeeze(source: str) -> tuple[bytes, int, int]:
+    """Raw deflate stream of a source, its size before, and its CRC-32."""
+    raw = source.encode()
+    compressed = zopfli.zlib.compress(raw, numiterations=50)
+    deflated = compressed[2:-4]
+    assert zlib.decompress(deflated, -15) == raw
+    return deflated, len(raw), zlib.crc32(raw)

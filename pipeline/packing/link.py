@@ -1,0 +1,188 @@
+"""Links a decoder with the parts that it reaches into one source, and puts the constants of a cell in their place."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+PARTS = "pipeline.decoder_parts"
+
+Constant = str | int | float | bytes
+
+
+def link(decoder: str, constants: Mapping[str, Constant]) -> str:
+    """One source that imports only the reference machine.
+
+    Args:
+        decoder: dotted name of the module that holds the readable decoder.
+        constants: value for each of the decoder's names in capitals.
+
+    Raises:
+        ValueError: a constant is missing or unknown, or a part is not a plain function.
+    """
+    tree = _parse(decoder)
+    imports: dict[str, ast.stmt] = {}
+    functions: dict[str, ast.stmt] = {}
+    body = _resolve(tree.body, imports, functions)
+    main = [statement for statement in body if not _constant_name(statement)]
+    placeholders = {name for statement in tree.body if (name := _constant_name(statement))}
+    if placeholders != constants.keys():
+        raise ValueError(f"{decoder} takes {sorted(placeholders)}, not {sorted(constants)}")
+    module = _Inline(constants).visit(ast.Module([*imports.values(), *functions.values(), *main], []))
+    return ast.unparse(ast.fix_missing_locations(_Shorten().visit(_specialise(module))))
+
+
+def _resolve(
+    statements: list[ast.stmt], imports: dict[str, ast.stmt], functions: dict[str, ast.stmt]
+) -> list[ast.stmt]:
+    """Takes the imports out of `statements`; those of parts become functions, the others are collected once."""
+    rest = []
+    for statement in statements:
+        if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith(PARTS):
+            for alias in statement.names:
+                _reach(statement.module or "", alias.name, imports, functions)
+        elif isinstance(statement, (ast.Import, ast.ImportFrom)):
+            imports[ast.unparse(statement)] = statement
+        else:
+            rest.append(statement)
+    return rest
+
+
+def _reach(part: str, name: str, imports: dict[str, ast.stmt], functions: dict[str, ast.stmt]) -> None:
+    """Adds the function `name` of `part` and everything of that part and others that it uses."""
+    if name in functions:
+        return
+    owners = {
+        bound: statement
+        for statement in _parse(part).body
+        for bound in _bound_names(statement)
+    }
+    function = owners.get(name)
+    if not isinstance(function, ast.FunctionDef):
+        raise ValueError(f"{part}.{name} is not a function of a decoder part")
+    plain = _WithoutAnnotations().visit(function)
+    used = {node.id for node in ast.walk(plain) if isinstance(node, ast.Name)}
+    for owner in sorted(used & owners.keys() - {name}):
+        statement = owners[owner]
+        if isinstance(statement, ast.FunctionDef):
+            _reach(part, owner, imports, functions)
+        else:
+            narrowed = _only(statement, owner)
+            _resolve([narrowed], imports, functions)
+    functions[name] = plain
+
+
+def _bound_names(statement: ast.stmt) -> list[str]:
+    if isinstance(statement, (ast.Import, ast.ImportFrom)):
+        return [alias.asname or alias.name.split(".")[0] for alias in statement.names]
+    return [statement.name] if isinstance(statement, ast.FunctionDef) else []
+
+
+def _only(statement: ast.stmt, name: str) -> ast.stmt:
+    """The import statement, for this one name."""
+    if isinstance(statement, ast.ImportFrom):
+        return ast.ImportFrom(statement.module, [a for a in statement.names if name in (a.asname, a.name)], 0)
+    return statement
+
+
+def _constant_name(statement: ast.stmt) -> str | None:
+    if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+        name = statement.targets[0].id
+        return name if name.isupper() else None
+    return None
+
+
+@functools.cache
+def _source(module: str) -> str:
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        import_module(module)
+        raise ValueError(f"{module} has no source")
+    return Path(spec.origin).read_text()
+
+
+def _parse(module: str) -> ast.Module:
+    return ast.parse(_source(module))
+
+
+class _WithoutAnnotations(ast.NodeTransformer):
+    """Drops annotations and docstrings, so that what only they name is not linked."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        self.generic_visit(node)
+        node.returns = None
+        for argument in [*node.args.args, *node.args.kwonlyargs]:
+            argument.annotation = None
+        if ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        self.generic_visit(node)
+        assert node.value is not None
+        return ast.Assign([node.target], node.value, lineno=node.lineno)
+
+
+class _Inline(ast.NodeTransformer):
+    """Replaces names by constants, and leaves out slices that then begin at 0."""
+
+    def __init__(self, constants: Mapping[str, Constant]) -> None:
+        self.constants = constants
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Constant(self.constants[node.id]) if node.id in self.constants else node
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        self.generic_visit(node)
+        return node.value if ast.unparse(node.slice) == "0:" else node
+
+
+def _specialise(module: ast.Module) -> ast.Module:
+    """Moves arguments that are the same constant in every call of a function into its body."""
+    functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
+    for name, function in functions.items():
+        calls = [n for n in ast.walk(module) if isinstance(n, ast.Call) and ast.unparse(n.func) == name]
+        for place in reversed(range(len(function.args.args))):
+            values = [call.args[place] for call in calls]
+            if values and all(isinstance(value, ast.Constant) for value in values) and len(set(map(ast.dump, values))) == 1:
+                parameter = function.args.args.pop(place).arg
+                for call in calls:
+                    del call.args[place]
+                constant = ast.literal_eval(values[0])
+                inline = _Inline({parameter: constant})
+                function.body = [inline.visit(statement) for statement in function.body]
+                return _specialise(module)
+    return module
+
+
+class _Shorten(ast.NodeTransformer):
+    """Gives parameters one-letter names: calls here pass them by place, which the minifier cannot know."""
+
+    def __init__(self) -> None:
+        self.scopes: list[dict[str, str]] = []
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return self._rename(node)
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        return self._rename(node)
+
+    def _rename(self, node: ast.FunctionDef | ast.Lambda) -> ast.AST:
+        depth = sum(len(scope) for scope in self.scopes)
+        names = [argument.arg for argument in node.args.args]
+        self.scopes.append({name: chr(ord("a") + depth + place) for place, name in enumerate(names)})
+        for argument in node.args.args:
+            argument.arg = self.scopes[-1][argument.arg]
+        self.generic_visit(node)
+        self.scopes.pop()
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        for scope in reversed(self.scopes):
+            if node.id in scope:
+                return ast.Name(scope[node.id], node.ctx)
+        return node

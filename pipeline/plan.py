@@ -1,0 +1,344 @@
+"""The plan: every cell of a grid, what is done of it, and what the rest will cost. Submits and computes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from pipeline import catalog, schema
+from pipeline.cell import Cell, Evaluation, canonical_json, format_bytes
+from pipeline.errors import GridError, InvalidShardError
+from pipeline.grid import Grid, cells, read_grid
+from pipeline.models import known_identity, parse_model
+from pipeline.status import DONE, State, Tally, cell_states
+from pipeline.store import Study, read_shard_columns, results_folder, write_atomically
+
+GUESSED_SECONDS = {"floor": 30.0, "inference": 120.0, "data": 600.0, "parametric": 600.0}
+"""View of a family -> seconds of a cell, as long as the study has no finished cell of that family and task."""
+SAMPLED_SHARDS = 16
+"""Shards of one family and task whose times are looked at: reading all of them would take longer than planning."""
+GUESSED_PROGRAM_BYTES = 64 * 1024
+"""Size of a program without a budget."""
+GUESSED_SHARD_BYTES = 128 * 1024
+"""Size of a shard; its predictions are most of it."""
+
+
+class PlanRow(NamedTuple):
+    """One cell of a plan.
+
+    Attributes:
+        cell: the cell.
+        cell_id: its id, None while the base model is not staged.
+        group_id: cells of one group share the work of their encoder; None as above.
+        cost_seconds: expected time.
+        state: done, failed, to do or unresolved.
+    """
+
+    cell: Cell
+    cell_id: str | None
+    group_id: str | None
+    cost_seconds: float
+    state: State
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """All cells of a grid and their states.
+
+    Attributes:
+        grid: the grid.
+        study: where results go.
+        rows: one a cell, in the order of the grid.
+        tally: cells by task, model, family and state.
+        num_outside: shards of the study that this plan does not have; they are kept.
+    """
+
+    grid: Grid
+    study: Study
+    rows: tuple[PlanRow, ...]
+    tally: Tally
+    num_outside: int
+
+    @property
+    def unresolved_models(self) -> tuple[str, ...]:
+        """Base models that are not staged on this machine."""
+        return tuple(dict.fromkeys(row.cell.model for row in self.rows if row.cell_id is None))
+
+    @property
+    def expected_hours(self) -> float:
+        """Expected time of everything that is not done, one cell after the other."""
+        return sum(row.cost_seconds for row in self.rows if row.state.name != DONE) / 3600
+
+    @property
+    def num_files(self) -> int:
+        """Files of the study when all is done: a shard and a program a cell, and the plan."""
+        return 2 * len(self.rows) + 1
+
+    @property
+    def disk_bytes(self) -> int:
+        """Rough size of these files, every program as long as its budget allows."""
+        return sum(GUESSED_SHARD_BYTES + (row.cell.budget_bytes or GUESSED_PROGRAM_BYTES) for row in self.rows)
+
+    def groups(self) -> list[list[Cell]]:
+        """Cells that can be run and are not done, those together whose encoders share work."""
+        groups: dict[str, list[Cell]] = {}
+        for row in self.rows:
+            if row.group_id is not None and row.state.name != DONE:
+                groups.setdefault(row.group_id, []).append(row.cell)
+        return list(groups.values())
+
+    def render(self, console: Console) -> None:
+        """Print for people."""
+        console.print(self.tally.table(f"plan of study {self.grid.study}"))
+        for line in self.tally.cause_lines():
+            console.print(line, markup=False)
+        if self.unresolved_models:
+            console.print(_unresolved_line(self.unresolved_models), markup=False, highlight=False, soft_wrap=True)
+        if self.num_outside:
+            console.print(f"{self.num_outside:,} shards of this study are outside of the plan; they are kept.")
+        console.print(
+            f"{len(self.groups()):,} encoder jobs after sharing, about {self.expected_hours:.3g} h to do; "
+            f"in the end {self.num_files:,} files, about {format_bytes(self.disk_bytes)}. "
+            f"Plan: {self.study.plan_path}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionary for scripts; the single cells are in the plan file."""
+        return {
+            "study": self.grid.study,
+            "study_folder": str(self.study.folder),
+            "plan": str(self.study.plan_path),
+            "cells": len(self.rows),
+            "states": {name.replace(" ", "_"): count for name, count in self.tally.states.items()},
+            "failed_by_cause": self.tally.causes,
+            "axes": axis_counts([row.cell for row in self.rows]),
+            "unresolved_models": list(self.unresolved_models),
+            "outside_plan": self.num_outside,
+            "encoder_jobs": len(self.groups()),
+            "expected_hours": self.expected_hours,
+            "files": self.num_files,
+            "disk_bytes": self.disk_bytes,
+            "table": self.tally.to_json(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GridCheck:
+    """A grid without mistakes.
+
+    Attributes:
+        grid: the grid.
+        num_cells: its cells.
+        axes: number of cells for every value of each axis.
+        unresolved_models: base models that are not staged on this machine.
+    """
+
+    grid: Grid
+    num_cells: int
+    axes: dict[str, dict[str, int]]
+    unresolved_models: tuple[str, ...]
+
+    def render(self, console: Console) -> None:
+        """Print for people."""
+        lines = [f"{self.grid.path}: no mistakes; study {self.grid.study}, {self.num_cells:,} cells"]
+        for axis, counts in self.axes.items():
+            lines.append(f"  by {axis}: " + ", ".join(f"{value} {count:,}" for value, count in counts.items()))
+        if self.unresolved_models:
+            lines.append(_unresolved_line(self.unresolved_models))
+        for line in lines:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionary for scripts."""
+        return {
+            "grid": str(self.grid.path),
+            "study": self.grid.study,
+            "cells": self.num_cells,
+            "axes": self.axes,
+            "unresolved_models": list(self.unresolved_models),
+        }
+
+
+def check_grid(grid_path: Path) -> GridCheck:
+    """Reads a grid and counts its cells; writes nothing.
+
+    Raises:
+        GridError: every mistake of the grid.
+    """
+    grid = read_grid(grid_path)
+    identities = identities_of(grid)
+    planned = cells(grid, identities)
+    return GridCheck(
+        grid=grid,
+        num_cells=len(planned),
+        axes=axis_counts(planned),
+        unresolved_models=tuple(model for model, identity in identities.items() if identity is None),
+    )
+
+
+def make_plan(grid_path: Path, results: str | None) -> Plan:
+    """Expands a grid, looks up what is done, and writes `plan.parquet`.
+
+    Args:
+        grid_path: the grid file.
+        results: folder of the studies, None for the default.
+
+    Raises:
+        GridError: every mistake of the grid.
+    """
+    grid = read_grid(grid_path)
+    study = Study(results_folder(results) / grid.study)
+    planned = cells(grid, identities_of(grid))
+    cell_ids = [cell.cell_id for cell in planned]
+    states = cell_states(study, cell_ids)
+    costs = _costs(study, planned, cell_ids, states)
+    groups = _groups(planned)
+    rows = tuple(
+        PlanRow(cell, cell_id, group, costs[cell.task, cell.family], state)
+        for cell, cell_id, group, state in zip(planned, cell_ids, groups, states, strict=True)
+    )
+    _write(rows, study.plan_path)
+    return Plan(
+        grid=grid,
+        study=study,
+        rows=rows,
+        tally=Tally(((cell.task, cell.model, cell.family) for cell in planned), states),
+        num_outside=len(study.listed_cells().difference(cell_id for cell_id in cell_ids if cell_id is not None)),
+    )
+
+
+def identities_of(grid: Grid) -> dict[str, str | None]:
+    """Digest of the staged folder of each base model of the grid, None for one that is not staged here.
+
+    Raises:
+        GridError: two names of the grid are one and the same base model, so that their cells would be the same.
+    """
+    specs = {model: parse_model(model, grid.path.parent) for model in grid.models}
+    identities = {model: known_identity(spec) for model, spec in specs.items()}
+    first_named: dict[str, str] = {}
+    mistakes = [
+        f"models: {first!r} and {model!r} are the same base model; list one of them"
+        for model, identity in identities.items()
+        if (first := first_named.setdefault(identity or specs[model].key, model)) != model
+    ]
+    if mistakes:
+        raise GridError(str(grid.path), mistakes)
+    return identities
+
+
+def group_id(cell: Cell, shared: Sequence[str]) -> str | None:
+    """Id of the cells that can be encoded in one call; None while the base model is not staged.
+
+    Args:
+        cell: the cell.
+        shared: parameters of its family in which the cells of a group may differ. Budgets always may.
+    """
+    if cell.model_identity is None:
+        return None
+    content = cell.to_json()
+    del content["model"], content["budget_bytes"]
+    content["parameters"] = {name: value for name, value in cell.parameters.items() if name not in shared}
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
+
+
+def axis_counts(planned: Sequence[Cell]) -> dict[str, dict[str, int]]:
+    """Number of cells for every value of each axis of a grid."""
+    return {
+        "task": dict(Counter(cell.task for cell in planned)),
+        "model": dict(Counter(cell.model for cell in planned)),
+        "family": dict(Counter(cell.family for cell in planned)),
+        "budget": {
+            "none" if budget is None else format_bytes(budget): count
+            for budget, count in Counter(cell.budget_bytes for cell in planned).items()
+        },
+        "seed": {
+            "none" if seed is None else str(seed): count
+            for seed, count in Counter(cell.seed for cell in planned).items()
+        },
+    }
+
+
+def _unresolved_line(models: Sequence[str]) -> str:
+    return f"unresolved until these base models are staged on this machine: {', '.join(models)}"
+
+
+def _groups(planned: Sequence[Cell]) -> list[str | None]:
+    """Group of each cell; cells that differ in their budget alone are looked up, which is most of them."""
+    families = {name: catalog.family(name) for name in {cell.family for cell in planned}}
+    shared = {
+        name: family.shared if family.size is None else (*family.shared, family.size)
+        for name, family in families.items()
+    }
+    known: dict[tuple[object, ...], str | None] = {}
+    groups: list[str | None] = []
+    for cell in planned:
+        key = (cell.task, cell.model, cell.family, cell.seed, *cell.parameters.values())
+        if key not in known:
+            known[key] = group_id(cell, shared[cell.family])
+        groups.append(known[key])
+    return groups
+
+
+def _costs(
+    study: Study, planned: Sequence[Cell], cell_ids: Sequence[str | None], states: Sequence[State]
+) -> dict[tuple[str, str], float]:
+    """Expected seconds of a cell by task and family: the median of finished ones, else a guess by view."""
+    finished: dict[tuple[str, str], list[str]] = {}
+    for cell, cell_id, state in zip(planned, cell_ids, states, strict=True):
+        sample = finished.setdefault((cell.task, cell.family), [])
+        if state.name == DONE and cell_id is not None and len(sample) < SAMPLED_SHARDS:
+            sample.append(cell_id)
+    return {
+        (task, family): _median_seconds(study, sample) or GUESSED_SECONDS.get(catalog.family(family).view, 600.0)
+        for (task, family), sample in finished.items()
+    }
+
+
+def _median_seconds(study: Study, cell_ids: Sequence[str]) -> float | None:
+    seconds: list[float] = []
+    for cell_id in cell_ids:
+        try:
+            shard = read_shard_columns(study.shard_path(cell_id), cell_id, ["cell_id", "wall_seconds"])
+        except (InvalidShardError, OSError):
+            continue  # for an estimate; the reducer is who reports damaged shards
+        seconds.extend(value for value in shard["wall_seconds"].to_pylist() if value is not None)
+    return statistics.median(seconds) if seconds else None
+
+
+def _write(rows: Sequence[PlanRow], path: Path) -> None:
+    """Writes the plan by columns: a dictionary a row takes several times as long."""
+    views = {name: catalog.family(name).view for name in {row.cell.family for row in rows}}
+    own: dict[str, list[Any]] = {
+        "cell_id": [row.cell_id for row in rows],
+        "group_id": [row.group_id for row in rows],
+        "cost_seconds": [row.cost_seconds for row in rows],
+        "view": [views[row.cell.family] for row in rows],
+        "parameters": [canonical_json(dict(row.cell.parameters)) for row in rows],
+    }
+    evaluation = {field.name for field in fields(Evaluation)}
+
+    def column(name: str) -> list[Any]:
+        if name in own:
+            return own[name]
+        if name in evaluation:
+            return [getattr(row.cell.evaluation, name) for row in rows]
+        return [getattr(row.cell, name) for row in rows]
+
+    table = pa.table({name: column(name) for name in schema.PLAN.names}, schema=schema.PLAN)
+
+    def write(handle: BinaryIO) -> None:
+        pq.write_table(table, handle, compression="zstd")
+
+    write_atomically(path, write, replace=True)

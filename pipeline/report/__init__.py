@@ -1,0 +1,1 @@
+"""Figures from the reduced tables of a study."""

@@ -1,0 +1,104 @@
+"""Entry point of the bare interpreter that the runner starts: one cold execution, or a zygote that forks warm ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import site
+import sys
+import types
+
+from . import kernel, sandbox
+
+
+def main() -> None:
+    """Become a program; its finalisation is then that of this interpreter.
+
+    Arguments: the folder that was put on `sys.path`, the process id of the runner, and a file with the `view` (its
+    folder), its `targets`, and, for a cold execution, the `request`.
+    """
+    _, own_folder, runner, settings_path = sys.argv
+    kernel.die_with_parent()
+    if os.getppid() != int(runner):
+        os._exit(1)
+    sys.path.remove(own_folder)
+    with open(settings_path) as file:
+        settings = json.load(file)
+    machine = sandbox.find_machine(settings["view"], settings["targets"])
+    if "request" in settings:
+        sandbox.enter(settings["request"], machine)
+    else:
+        _serve(machine)
+    _run_program()
+
+
+def _serve(machine: sandbox.Machine) -> None:
+    """Import what most programs need, then fork a child for each line of standard input; returns only in a child.
+
+    Answers each line with the process id of the child, and again with its exit code when it has ended. The child is
+    reaped only when the next line comes, so its id is not given to another process while the runner may kill it.
+    """
+    replies = os.dup(1)
+    os.dup2(2, 1)
+    _import_packages()
+    os.write(replies, b"ready\n")
+    while line := _read_line():
+        child = os.fork()
+        if child == 0:
+            kernel.die_with_parent()
+            os.close(replies)
+            sandbox.enter(json.loads(line), machine)
+            if "numpy" in sys.modules:
+                sys.modules["numpy"].random.seed()
+            return
+        os.write(replies, f"{child}\n".encode())
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        os.write(replies, b"ended\n")
+        _read_line()
+        _, status = os.waitpid(child, 0)
+        os.write(replies, f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)
+
+
+def _read_line() -> bytes:
+    """One line of standard input, byte by byte: nothing may stay in a buffer that children would inherit."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)
+        if not byte:
+            return b""
+        line += byte
+    return line
+
+
+def _import_packages() -> None:
+    """Imports only; none of them starts a thread, which a fork would lose."""
+    import gc
+
+    try:
+        import numpy  # noqa: F401
+        import peft  # noqa: F401
+        import torch  # noqa: F401
+        from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+    except ImportError:
+        pass
+    gc.collect()
+    gc.freeze()
+
+
+def _run_program() -> None:
+    """What `python program.pyz model` does, in this interpreter."""
+    sys.argv = ["program.pyz", "model"]
+    sys.orig_argv = ["python", *sys.argv]
+    site.setquit()
+    site.setcopyright()
+    site.sethelper()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "launch"]:
+        del sys.modules[name]
+    main_module = types.ModuleType("__main__")
+    vars(main_module)["__builtins__"] = sys.modules["builtins"]
+    sys.modules["__main__"] = main_module
+    sys.path.insert(0, "program.pyz")
+    # The function that the interpreter itself calls for a zip file on its command line.
+    vars(runpy)["_run_module_as_main"]("__main__", alter_argv=False)

@@ -1,0 +1,254 @@
+"""What is done of a study, read from its folder: the shards on disk decide, not a record of what was run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.cell import Cell
+from pipeline.errors import CAUSES, UserError
+from pipeline.store import Study, open_study
+
+DONE, FAILED, TO_DO, UNRESOLVED = STATES = ("done", "failed", "to do", "unresolved")
+"""`unresolved`: the base model is not staged, so that the cell has no identity yet."""
+
+SHOWN_ATTEMPTS = 5
+
+
+class State(NamedTuple):
+    """State of one cell.
+
+    Attributes:
+        name: one of `STATES`.
+        cause: why the last attempt failed, None unless it did.
+    """
+
+    name: str
+    cause: str | None = None
+
+
+def cell_states(study: Study, cell_ids: Sequence[str | None]) -> list[State]:
+    """State of each of these cells."""
+    known = [cell_id for cell_id in cell_ids if cell_id is not None]
+    done = study.valid_cells(known) if known else set()
+    attempts = study.read_attempts()
+    # Ordered by attempt: the last of a cell stays.
+    last_cause = dict(zip(attempts["cell_id"].to_pylist(), attempts["cause"].to_pylist(), strict=True))
+    states = {DONE: State(DONE), TO_DO: State(TO_DO), UNRESOLVED: State(UNRESOLVED)}
+
+    def state_of(cell_id: str | None) -> State:
+        if cell_id is None:
+            return states[UNRESOLVED]
+        if cell_id in done:
+            return states[DONE]
+        cause = last_cause.get(cell_id)
+        return states[TO_DO] if cause is None else State(FAILED, cause)
+
+    return [state_of(cell_id) for cell_id in cell_ids]
+
+
+class Tally:
+    """Number of cells by (task, model, family) and state."""
+
+    def __init__(self, points: Iterable[tuple[str, str, str]], states: Sequence[State]) -> None:
+        pairs = Counter(zip(points, (state.name for state in states), strict=True))
+        self.rows: dict[tuple[str, str, str], dict[str, int]] = {}
+        for (point, state), count in pairs.items():
+            self.rows.setdefault(point, dict.fromkeys(STATES, 0))[state] = count
+        self.states = {name: sum(row[name] for row in self.rows.values()) for name in STATES}
+        self.causes = dict(Counter(state.cause for state in states if state.cause is not None).most_common())
+
+    def table(self, title: str) -> Table:
+        """The numbers as a table; states that no cell is in have no column, but for done and to do."""
+        shown = [name for name in STATES if self.states[name] or name in (DONE, TO_DO)]
+        table = Table(title=escape(title), title_justify="left", show_footer=len(self.rows) > 1)
+        for heading in ("task", "model", "family"):
+            table.add_column(heading, footer="all" if heading == "task" else "")
+        table.add_column("cells", justify="right", footer=f"{sum(self.states.values()):,}")
+        for name in shown:
+            table.add_column(name, justify="right", footer=f"{self.states[name]:,}")
+        for point, row in self.rows.items():
+            table.add_row(*map(escape, point), f"{sum(row.values()):,}", *(f"{row[name]:,}" for name in shown))
+        return table
+
+    def cause_lines(self) -> list[str]:
+        """One line a cause of failure: how many cells, and what it means."""
+        return [
+            f"{count:,} failed with {cause}: {CAUSES.get(cause, 'a cause of another version')}"
+            for cause, count in self.causes.items()
+        ]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """One dictionary a row of the table."""
+        return [
+            {"task": task, "model": model, "family": family, **{name.replace(" ", "_"): row[name] for name in STATES}}
+            for (task, model, family), row in self.rows.items()
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """What is done of one study.
+
+    Attributes:
+        study: name of the study.
+        folder: its folder.
+        tally: cells of the plan by state.
+        num_outside: shards that are not in the plan.
+    """
+
+    study: str
+    folder: Path
+    tally: Tally
+    num_outside: int
+
+    def render(self, console: Console) -> None:
+        """Print for people."""
+        console.print(self.tally.table(f"study {self.study}"))
+        for line in self.tally.cause_lines():
+            console.print(line, markup=False)
+        if self.tally.causes:
+            console.print(f"Why one cell failed: tcx status {self.study} --why CELL", markup=False)
+        if self.num_outside:
+            console.print(f"{self.num_outside:,} shards are outside of the plan; they are kept.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionary for scripts."""
+        return {
+            "study": self.study,
+            "folder": str(self.folder),
+            "cells": sum(self.tally.states.values()),
+            "states": {name.replace(" ", "_"): count for name, count in self.tally.states.items()},
+            "failed_by_cause": self.tally.causes,
+            "outside_plan": self.num_outside,
+            "table": self.tally.to_json(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellStatus:
+    """One cell: its state and its last attempts.
+
+    Attributes:
+        cell_id: the whole id.
+        label: the cell in words, None for a cell outside of the plan.
+        state: its state.
+        shard: path of its shard, None where there is none.
+        attempts: the last failed attempts, oldest first, as rows of `schema.ATTEMPT`.
+    """
+
+    cell_id: str
+    label: str | None
+    state: State
+    shard: Path | None
+    attempts: tuple[Mapping[str, Any], ...]
+
+    def render(self, console: Console) -> None:
+        """Print for people."""
+        lines = [f"cell {self.cell_id}", self.label or "outside of the plan", f"state: {self.state.name}"]
+        if self.shard is not None:
+            lines.append(f"shard: {self.shard}")
+        if not self.attempts:
+            lines.append("no attempt of it failed")
+        for attempt in self.attempts:
+            when = attempt["finished_utc"].strftime("%Y-%m-%d %H:%M:%S UTC")
+            lines.append(f"attempt {attempt['attempt']} on {attempt['host']}, {when}: {attempt['cause']}")
+            lines.append(f"  that is: {CAUSES.get(attempt['cause'], 'a cause of another version')}")
+            lines.extend(f"  | {line}" for line in (attempt["message"] or "").splitlines())
+        for line in lines:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionary for scripts."""
+        return {
+            "cell_id": self.cell_id,
+            "label": self.label,
+            "state": self.state.name.replace(" ", "_"),
+            "cause": self.state.cause,
+            "shard": None if self.shard is None else str(self.shard),
+            "attempts": [
+                {
+                    **attempt,
+                    "finished_utc": attempt["finished_utc"].isoformat(),
+                    "meaning": CAUSES.get(attempt["cause"]),
+                }
+                for attempt in self.attempts
+            ],
+        }
+
+
+def study_status(name: str, results: str | None) -> Status:
+    """What is done of a study.
+
+    Args:
+        name: name or folder of the study.
+        results: folder of the studies, None for the default.
+
+    Raises:
+        UserError: there is no such study, or it has no plan.
+    """
+    study = open_study(name, results)
+    plan = study.read_plan()
+    if plan is None:
+        raise UserError(f"{study.folder} has shards but no plan; `tcx reduce` reads it as it is, `tcx plan` makes one")
+    cell_ids = plan["cell_id"].to_pylist()
+    points = zip(*(plan[axis].to_pylist() for axis in ("task", "model", "family")), strict=True)
+    return Status(
+        study=study.name,
+        folder=study.folder,
+        tally=Tally(points, cell_states(study, cell_ids)),
+        num_outside=len(study.listed_cells().difference(cell_ids)),
+    )
+
+
+def why(name: str, cell: str, results: str | None) -> CellStatus:
+    """State and last attempts of one cell.
+
+    Args:
+        name: name or folder of the study.
+        cell: the id of the cell, or the start of it that no other cell of the study has.
+        results: folder of the studies, None for the default.
+
+    Raises:
+        UserError: no such study; no cell or several cells of this id.
+    """
+    study = open_study(name, results)
+    plan = study.read_plan()
+    attempts = study.read_attempts()
+    planned = [] if plan is None else plan["cell_id"].to_pylist()
+    cell_id = unique_id(cell, {*planned, *attempts["cell_id"].to_pylist(), *study.listed_cells()} - {None})
+    label = None
+    if plan is not None and cell_id in planned:
+        label = Cell.from_row(plan.slice(planned.index(cell_id), 1).to_pylist()[0]).label
+    (state,) = cell_states(study, [cell_id])
+    failed = attempts.filter(pc.equal(attempts["cell_id"], cell_id)).to_pylist()
+    return CellStatus(
+        cell_id=cell_id,
+        label=label,
+        state=state,
+        shard=study.shard_path(cell_id) if state.name == DONE else None,
+        attempts=tuple(failed[-SHOWN_ATTEMPTS:]),
+    )
+
+
+def unique_id(start: str, known: Iterable[str]) -> str:
+    """The one id that starts so.
+
+    Raises:
+        UserError: none does, or several do.
+    """
+    found = sorted(cell_id for cell_id in known if cell_id.startswith(start)) if start else []
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UserError(f"no cell of this study has an id that starts with {start!r}")
+    listed = ", ".join(cell_id[: len(start) + 8] for cell_id in found[:4]) + (", ..." if len(found) > 4 else "")
+    raise UserError(f"{len(found)} cells have ids that start with {start!r}: {listed}; give more of it")

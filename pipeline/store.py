@@ -1,0 +1,475 @@
+"""Every path of a study folder, and the only code that writes into it."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow.csv import write_csv
+
+from pipeline import schema
+from pipeline.errors import InvalidShardError, TaskComplexityError, UserError
+
+RESULTS_VARIABLE = "TCX_RESULTS"
+TEMPORARY_SUFFIX = ".tmp"
+"""Ends the name of every file that is still being written. Readers skip such files; old ones are safe to delete."""
+
+READ_THREADS = 8
+"""Small files on a network file system are bound by latency, so this is not the number of cores."""
+
+_SHARD_NAME = re.compile(r"[0-9a-f]{64}\.parquet")
+_PARQUET_MAGIC = b"PAR1"
+_COMPRESSION = {"payload_text": "zstd"} | {
+    f"{split}.{column}": "zstd"
+    for split in ("validation", "test")
+    for column in ("item_scores.list.element", "statistics.list.element.list.element", "predictions.list.element")
+}
+_LINKS_MISSING = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+
+
+def results_folder(option: str | None = None) -> Path:
+    """Folder that holds the studies: the option, else `TCX_RESULTS`, else `./results`."""
+    return Path(option or os.environ.get(RESULTS_VARIABLE) or "results")
+
+
+def open_study(name_or_path: str | Path, results: str | None = None) -> Study:
+    """A study that exists, by its name in the results folder or by the path of its folder.
+
+    Raises:
+        UserError: there is none; the message says where it was looked for and which names come near.
+    """
+    folder = results_folder(results)
+    for candidate in (folder / name_or_path, Path(name_or_path)):
+        study = Study(candidate)
+        if study.plan_path.is_file() or study.shards.is_dir() or study.curves.is_dir():
+            return study
+    known = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    near = difflib.get_close_matches(str(name_or_path), known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}"
+    raise UserError(f"no study {str(name_or_path)!r} in {folder}/ and no study folder of that path; {hint}")
+
+
+@dataclass(frozen=True)
+class Study:
+    """One grid with its results. Nothing is created before it is written.
+
+    Attributes:
+        folder: `<results>/<study>`.
+    """
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self.folder.resolve().name
+
+    @property
+    def plan_path(self) -> Path:
+        """The plan: one row a cell, `schema.PLAN`."""
+        return self.folder / "plan.parquet"
+
+    @property
+    def grid_path(self) -> Path:
+        """The resolved grid that the plan was made from."""
+        return self.folder / "grid.json"
+
+    @property
+    def shards(self) -> Path:
+        """Folder of the shards."""
+        return self.folder / "shards"
+
+    @property
+    def programs(self) -> Path:
+        """Folder of the program files."""
+        return self.folder / "programs"
+
+    @property
+    def attempts(self) -> Path:
+        """Folder of the attempts that gave no shard."""
+        return self.folder / "attempts"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the logs of jobs."""
+        return self.folder / "logs"
+
+    @property
+    def curves(self) -> Path:
+        """Folder of the reduced tables."""
+        return self.folder / "curves"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the figures."""
+        return self.folder / "figures"
+
+    @property
+    def quarantine(self) -> Path:
+        """Folder of files that stood where a shard should be and were no valid shard."""
+        return self.folder / "quarantine"
+
+    def shard_path(self, cell_id: str) -> Path:
+        """Place of the shard of a cell."""
+        return self.shards / cell_id[:2] / f"{cell_id}.parquet"
+
+    def program_path(self, sha256: str) -> Path:
+        """Place of the program file of this digest."""
+        return self.programs / sha256[:2] / f"{sha256}.pyz"
+
+    def table_path(self, name: str, suffix: str) -> Path:
+        """Place of a reduced table: `curves/NAME.SUFFIX`."""
+        return self.curves / f"{name}.{suffix}"
+
+    def figure_path(self, name: str, suffix: str) -> Path:
+        """Place of a figure: `figures/NAME.SUFFIX`."""
+        return self.figures / f"{name}.{suffix}"
+
+    def commit_program(self, content: bytes) -> Path:
+        """Keep a program file under its digest.
+
+        Returns:
+            Its path; the file may have been there.
+
+        Raises:
+            TaskComplexityError: a file of that name holds other bytes.
+        """
+        path = self.program_path(hashlib.sha256(content).hexdigest())
+        if not path.exists():
+            write_atomically(path, content, replace=False)
+        if path.read_bytes() != content:
+            raise TaskComplexityError(
+                f"{path} does not hold the bytes that its name stands for; delete it and run again"
+            )
+        return path
+
+    def commit_shard(self, row: Mapping[str, Any]) -> bool:
+        """Write the shard of one cell. The first valid one stays; a damaged file at its place goes to quarantine.
+
+        Args:
+            row: every column of `schema.SHARD`.
+
+        Returns:
+            False when a valid shard was there first: this row was then dropped.
+
+        Raises:
+            InvalidShardError: the row breaks a rule of the schema, or did not read back from disk as it was written.
+        """
+        schema.check_row(row)
+        cell_id = str(row["cell_id"])
+        path = self.shard_path(cell_id)
+        metadata = {"cell_id": cell_id, "schema_version": str(schema.SCHEMA_VERSION)}
+        table = schema.table_of([row], schema.SHARD).replace_schema_metadata(metadata)
+
+        def write(handle: BinaryIO) -> None:
+            # One row needs neither dictionaries nor statistics; without them the footer is half as long. Scalars stay
+            # uncompressed: a decompressor for each of them doubles the time of reading a shard.
+            pq.write_table(table, handle, compression=_COMPRESSION, use_dictionary=False, write_statistics=False)
+
+        def check(temporary: Path) -> None:
+            read_shard(temporary, cell_id)
+
+        while not write_atomically(path, write, replace=False, check=check):
+            try:
+                read_shard(path, cell_id)
+                return False
+            except InvalidShardError as error:
+                self.quarantine_shard(path, str(error))
+            except FileNotFoundError:
+                pass  # another process has just moved a damaged file aside
+        return True
+
+    def listed_cells(self) -> set[str]:
+        """Ids of the cells that have a file at their shard's place, by name alone: no file is opened."""
+        return {path.stem for path in self.shard_files()}
+
+    def shard_files(self) -> Iterator[Path]:
+        """Files at the place of a shard, in no fixed order. Temporary and foreign names are skipped."""
+        for folder in _entries(self.shards):
+            if folder.is_dir():
+                for entry in _entries(Path(folder.path)):
+                    if _SHARD_NAME.fullmatch(entry.name) and entry.name.startswith(folder.name):
+                        yield Path(entry.path)
+
+    def valid_cells(self, among: Iterable[str] | None = None) -> set[str]:
+        """Ids of the cells that are done.
+
+        Of each file only the two ends are read: it must be a whole Parquet file whose footer names this cell. That
+        finds truncated, empty and misplaced files (about 0.1 ms a file on a local disk). Damage in the middle of a
+        file is found when the file is read in full, by the reducer, which puts it in quarantine; the cell then counts
+        as not done.
+
+        Args:
+            among: look at these cells only, None for all.
+        """
+        listed = self.listed_cells()
+        asked = sorted(listed if among is None else listed.intersection(among))
+
+        def sound(cell_ids: Sequence[str]) -> list[str]:
+            return [cell_id for cell_id in cell_ids if _has_footer_of(self.shard_path(cell_id), cell_id)]
+
+        parts = [asked[start : start + 256] for start in range(0, len(asked), 256)]
+        with ThreadPoolExecutor(READ_THREADS) as pool:
+            return {cell_id for part in pool.map(sound, parts) for cell_id in part}
+
+    def quarantine_shard(self, path: Path, reason: str) -> Path | None:
+        """Move a bad file out of the shards and write the reason beside it.
+
+        Returns:
+            Its new path, None when another process was faster.
+        """
+        target = self.quarantine / f"{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}"
+        _make_folder(target.parent)
+        try:
+            os.replace(path, target)
+        except FileNotFoundError:
+            return None
+        note = {"file": path.name, "moved_to": target.name, "reason": reason}
+        write_atomically(target.with_suffix(".json"), (json.dumps(note, indent=1) + "\n").encode(), replace=True)
+        return target
+
+    def record_attempt(self, row: Mapping[str, Any]) -> Path:
+        """Keep one attempt that gave no shard.
+
+        Args:
+            row: every column of `schema.ATTEMPT`.
+        """
+        cell_id = str(row["cell_id"])
+        # Two hosts may count the same attempt number for one cell: both rows are kept.
+        path = self.attempts / cell_id[:2] / f"{cell_id}.{row['attempt']}.{uuid.uuid4().hex[:8]}.parquet"
+        table = schema.table_of([row], schema.ATTEMPT)
+        write_atomically(path, lambda handle: pq.write_table(table, handle, write_statistics=False), replace=False)
+        return path
+
+    def read_attempts(self) -> pa.Table:
+        """All attempts that gave no shard, as `schema.ATTEMPT`, ordered by cell, attempt and time."""
+        paths = sorted(path for path in self.attempts.glob("*/*.parquet") if not path.name.startswith("."))
+        with ThreadPoolExecutor(READ_THREADS) as pool:
+            tables = [table for table in pool.map(_attempt_table, paths) if table is not None]
+        table = pa.concat_tables([schema.ATTEMPT.empty_table(), *tables])
+        return table.sort_by([(name, "ascending") for name in ("cell_id", "attempt", "finished_utc")])
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """Keep a reduced table as `curves/NAME.parquet` and `curves/NAME.csv`."""
+        write_atomically(self.table_path(name, "parquet"), lambda file: pq.write_table(table, file), replace=True)
+        write_atomically(self.table_path(name, "csv"), lambda file: write_csv(table, file), replace=True)
+
+    def read_table(self, name: str) -> pa.Table:
+        """A reduced table.
+
+        Raises:
+            UserError: the study has not been reduced.
+        """
+        path = self.table_path(name, "parquet")
+        if not path.is_file():
+            raise UserError(f"study {self.name} has no {path}; run `tcx reduce {self.name}` first")
+        return pq.ParquetFile(path).read()
+
+    def read_plan(self) -> pa.Table | None:
+        """The plan as `schema.PLAN`, None where there is none.
+
+        Raises:
+            UserError: the file is no plan of this version.
+        """
+        if not self.plan_path.exists():
+            return None
+        try:
+            return pq.ParquetFile(self.plan_path).read().select(schema.PLAN.names).cast(schema.PLAN)
+        except (pa.ArrowException, KeyError, ValueError) as error:
+            raise UserError(f"{self.plan_path} is no plan that this version can read; plan again ({error})") from error
+
+
+def read_shard(path: Path, cell_id: str) -> dict[str, Any]:
+    """The one row of a shard.
+
+    Args:
+        path: the file.
+        cell_id: the cell that it must be of.
+
+    Raises:
+        InvalidShardError: truncated, damaged, no Parquet file, of another cell or of another schema.
+        FileNotFoundError: no file.
+    """
+    row: dict[str, Any] = read_shard_columns(path, cell_id, schema.SHARD.names).to_pylist()[0]
+    schema.check_row(row)
+    return row
+
+
+def read_shard_columns(path: Path, cell_id: str, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a shard, without reading the others. Identity and schema are checked, the row's rules are not.
+
+    Args:
+        path: the file.
+        cell_id: the cell that it must be of.
+        columns: names of columns, `test.performance` for a field of a nested one; must include `cell_id`.
+
+    Raises:
+        InvalidShardError: truncated, damaged, no Parquet file, of another cell or of another schema.
+        FileNotFoundError: no file.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_footer(file, cell_id)
+            table = file.read(columns=list(columns), use_threads=False)
+            if table["cell_id"].to_pylist() != [cell_id]:
+                raise InvalidShardError("its row is of another cell than its metadata say")
+            return table
+    except InvalidShardError as error:
+        raise InvalidShardError(f"{path}: {error}") from error
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        # An error of the file system carries a number; Arrow reports damaged content as OSError without one.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise InvalidShardError(f"{path}: damaged or no Parquet file ({str(error).splitlines()[0]})") from error
+
+
+def write_atomically(
+    path: Path,
+    content: bytes | Callable[[BinaryIO], object],
+    *,
+    replace: bool,
+    check: Callable[[Path], None] | None = None,
+) -> bool:
+    """Write a file so that its place holds either nothing, an older file or all of the new one, also after a crash.
+
+    The content goes to a temporary name in the same folder, is flushed to disk, checked, and only then moved to its
+    place. Without `replace` that is `os.link`, which fails if a file is there: the first writer wins. Where the file
+    system has no hard links the folder is locked (`flock`), looked at, and the file renamed; if hosts do not share
+    locks there, the later of two writers that finish within microseconds may win, but the file is still a whole one.
+
+    Args:
+        path: the place; its folder is made.
+        content: bytes, or a function that writes to the binary file that it is given.
+        replace: whether a file that is there is replaced.
+        check: called with the temporary file before it is moved; raises to refuse it.
+
+    Returns:
+        False when `replace` is false and a file was there first.
+    """
+    _make_folder(path.parent)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
+    try:
+        # Not `tempfile`: its files are private to the user, and results are read by the group.
+        with open(temporary, "xb") as handle:
+            if isinstance(content, bytes):
+                handle.write(content)
+            else:
+                content(handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        if check is not None:
+            check(temporary)
+        if replace:
+            os.replace(temporary, path)
+        elif not _move_if_absent(temporary, path):
+            return False
+        _sync_folder(path.parent)
+        return True
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def _move_if_absent(temporary: Path, path: Path) -> bool:
+    try:
+        os.link(temporary, path)
+        return True
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _LINKS_MISSING:
+            raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # no locks either: the rename alone still never leaves half a file
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        if path.exists():
+            return False
+        os.replace(temporary, path)
+        return True
+    finally:
+        os.close(folder)
+
+
+def _check_footer(file: pq.ParquetFile, cell_id: str) -> None:
+    metadata = file.schema_arrow.metadata or {}
+    version = metadata.get(b"schema_version", b"none").decode(errors="replace")
+    if version != str(schema.SCHEMA_VERSION):
+        raise InvalidShardError(f"schema version {version}, this is version {schema.SCHEMA_VERSION}")
+    found = metadata.get(b"cell_id", b"none").decode(errors="replace")
+    if found != cell_id:
+        raise InvalidShardError(f"shard of cell {found[:12]}, not of {cell_id[:12]}")
+    if not file.schema_arrow.equals(schema.SHARD, check_metadata=False):
+        raise InvalidShardError("its columns are not those of its schema version")
+    if file.metadata.num_rows != 1:
+        raise InvalidShardError(f"{file.metadata.num_rows} rows, a shard has 1")
+
+
+def _has_footer_of(path: Path, cell_id: str) -> bool:
+    """Whether both ends of the file are those of a Parquet file whose footer names the cell."""
+    try:
+        with open(path, "rb") as handle:
+            size = os.fstat(handle.fileno()).st_size
+            if size < 12 or handle.read(4) != _PARQUET_MAGIC:
+                return False
+            handle.seek(size - 8)
+            tail = handle.read(8)
+            footer_bytes = int.from_bytes(tail[:4], "little")
+            if tail[4:] != _PARQUET_MAGIC or footer_bytes > size - 12:
+                return False
+            handle.seek(size - 8 - footer_bytes)
+            return cell_id.encode() in handle.read(footer_bytes)
+    except FileNotFoundError:
+        return False
+
+
+def _attempt_table(path: Path) -> pa.Table | None:
+    """One attempt, None for a damaged file: an attempt is a note, and losing one loses no result."""
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read().select(schema.ATTEMPT.names).cast(schema.ATTEMPT)
+    except (pa.ArrowException, OSError, ValueError, KeyError):
+        return None
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and its parents, each of them on disk before it is used."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot sync a folder and need not
+            raise
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""The packaged tasks, one module each. Importing one loads no data and no heavy library."""

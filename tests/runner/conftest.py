@@ -1,0 +1,111 @@
+"""Tiny programs, a tiny model and real runners."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.runner import Runner
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+COPY = """
+import json, sys
+for line in sys.stdin:
+    item = json.loads(line)
+    print(json.dumps({"id": item["id"], "output": item["input"]["text"]}))
+"""
+
+
+def pack(source: str) -> bytes:
+    """Program file of a source text."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("__main__.py", source)
+    return file.getvalue()
+
+
+def answer(body: str) -> bytes:
+    """Program that gives the value of `result`, set by `body`, as JSON for every item."""
+    return pack(
+        f"""
+import json, sys
+items = [json.loads(line) for line in sys.stdin]
+{body}
+for item in items:
+    print(json.dumps({{"id": item["id"], "output": json.dumps(result)}}))
+"""
+    )
+
+
+def marked_processes(mark: str) -> list[int]:
+    """Processes of the machine that have a text in their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if mark.encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def no_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder for programs that do not look at their model."""
+    return tmp_path_factory.mktemp("no-model")
+
+
+@pytest.fixture(scope="session")
+def cold(cache_folder: Path) -> Iterator[Runner]:
+    with Runner(cache_folder, warm=False) as runner:
+        yield runner
+
+
+@pytest.fixture(scope="session")
+def warm(cache_folder: Path) -> Iterator[Runner]:
+    with Runner(cache_folder, warm=True) as runner:
+        yield runner
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama of two layers with a byte-level tokenizer."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=128,
+        initializer_range=0.5,
+        bos_token_id=256,
+        eos_token_id=257,
+    )
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    alphabet = {character: number for number, character in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    tokenizer = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    fast.save_pretrained(folder)
+    assert json.loads((folder / "config.json").read_text())["hidden_size"] == 32
+    return folder
