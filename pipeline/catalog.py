@@ -50,7 +50,7 @@ def task(name: str) -> Task:
         from pipeline.tasks.from_file import read_task
 
         return read_task(name)
-    return cast(Task, _find("task", name, {**_plugins(TASK_ENTRY_POINTS), **TASKS}))
+    return cast(Task, _find("task", name, TASKS, TASK_ENTRY_POINTS))
 
 
 def family(name: str) -> Family:
@@ -59,7 +59,7 @@ def family(name: str) -> Family:
     Raises:
         UserError: unknown name, with near matches.
     """
-    return cast(Family, _find("program family", name, {**_plugins(FAMILY_ENTRY_POINTS), **FAMILIES}))
+    return cast(Family, _find("program family", name, FAMILIES, FAMILY_ENTRY_POINTS))
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
@@ -74,7 +74,9 @@ def _plugins(group: str) -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group=group)}
 
 
-def _find(kind: str, name: str, table: Mapping[str, str]) -> Any:
+def _find(kind: str, name: str, own: Mapping[str, str], group: str) -> Any:
+    # Looking for plug-ins reads the metadata of every installed package, so it is done for foreign names only.
+    table = own if name in own else {**_plugins(group), **own}
     if name not in table:
         raise UserError(unknown_name(kind, name, table))
     module, attribute = table[name].split(":")

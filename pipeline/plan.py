@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -209,7 +209,7 @@ def make_plan(grid_path: Path, results: str | None) -> Plan:
         PlanRow(cell, cell_id, group, costs[cell.task, cell.family], state)
         for cell, cell_id, group, state in zip(planned, cell_ids, groups, states, strict=True)
     )
-    _write(rows, study.plan_path)
+    _write(rows, {task.name: task.source for task in grid.tasks}, study.plan_path)
     return Plan(
         grid=grid,
         study=study,
@@ -317,11 +317,12 @@ def _median_seconds(study: Study, cell_ids: Sequence[str]) -> float | None:
     return statistics.median(seconds) if seconds else None
 
 
-def _write(rows: Sequence[PlanRow], path: Path) -> None:
+def _write(rows: Sequence[PlanRow], task_sources: Mapping[str, str], path: Path) -> None:
     """Writes the plan by columns: a dictionary a row takes several times as long."""
     views = {name: catalog.family(name).view for name in {row.cell.family for row in rows}}
     own: dict[str, list[Any]] = {
         "cell_id": [row.cell_id for row in rows],
+        "task_source": [task_sources[row.cell.task] for row in rows],
         "group_id": [row.group_id for row in rows],
         "cost_seconds": [row.cost_seconds for row in rows],
         "view": [views[row.cell.family] for row in rows],

@@ -96,6 +96,7 @@ SHARD = pa.schema(
 PLAN = pa.schema(
     [
         *_IDENTITY,
+        ("task_source", pa.string()),  # what the catalogue finds the task by: its name, or the path of its file
         ("group_id", pa.string()),  # cells of one group share the work of their encoder
         ("cost_seconds", pa.float64()),
     ]

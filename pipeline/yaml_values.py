@@ -45,8 +45,8 @@ class Document:
         self.path = path
         self._lines: dict[Place, int] = {}
         self._mistakes: list[tuple[int, str]] = []
-        loader = yaml.SafeLoader(text)
         try:
+            loader = yaml.SafeLoader(text)
             node = loader.get_single_node()
             self.content = None if node is None else self._plain(loader, node, ())
         except yaml.MarkedYAMLError as error:
@@ -56,8 +56,6 @@ class Document:
             raise GridError(path, [f"{where}this cannot be read as YAML: {reason}"]) from error
         except (yaml.YAMLError, ValueError) as error:
             raise GridError(path, [f"this cannot be read as YAML: {' '.join(str(error).split())}"]) from error
-        finally:
-            loader.dispose()
 
     def wrong(self, place: Place, mistake: str) -> None:
         """Notes a mistake at a part of the file."""

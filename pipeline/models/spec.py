@@ -142,6 +142,19 @@ def staged(spec: ModelSpec) -> StagedModel | None:
     return StagedModel(folder=folder / "files", identity=facts["identity"], parameters=facts["parameters"])
 
 
+def staged_by_identity(identity: str) -> StagedModel:
+    """The staged folder of this identity.
+
+    Raises:
+        UserError: it is not on this machine.
+    """
+    for facts in (cache_folder() / "models").glob("*/staged.json"):
+        content = json.loads(facts.read_text())
+        if content["identity"] == identity:
+            return StagedModel(folder=facts.parent / "files", identity=identity, parameters=content["parameters"])
+    raise UserError(f"no base model of identity {identity[:12]} is staged here; `tcx run` of its grid stages it")
+
+
 def known_identity(spec: ModelSpec) -> str | None:
     """Identity of this model, None while it is not staged here."""
     found = staged(spec)

@@ -115,7 +115,7 @@ def build_curves(points: Sequence[Row], select: str) -> list[Curve]:
     """Frontiers of every task, model and scope.
 
     A floor ignores the base model, so the floors of a task are candidates of every model of that task in scope `all`
-    and in the scopes of seeds. Scope `all` stands for every model that has cells, also for one without any program.
+    and in the scopes of seeds. A scope whose cells are all infeasible has a curve without programs.
 
     Args:
         points: what `point_rows` gave.

@@ -1,0 +1,77 @@
+"""What is recorded of the machine and the code that made a shard."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+from functools import cache
+from pathlib import Path
+
+RECORDED_PACKAGES = (
+    "accelerate",
+    "constriction",
+    "numpy",
+    "peft",
+    "safetensors",
+    "task-complexity",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+
+@cache
+def machine_class() -> str:
+    """Machines of one class give equal bits: processor with its vector instructions, or GPU, and torch build.
+
+    A payload coded on one class may not decode on another, so encoding, execution and resuming stay in one.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()} / CUDA {torch.version.cuda} / torch {torch.__version__}"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{platform.machine()} {_processor()} {capability} / torch {torch.__version__}"
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that results depend on."""
+    versions = {}
+    for name in RECORDED_PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+@cache
+def code_state() -> tuple[str | None, str | None]:
+    """Git commit of this package's checkout, and the SHA-256 of its uncommitted changes; None where there is none."""
+    folder = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> bytes | None:
+        try:
+            done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout
+
+    commit, changes = git("rev-parse", "HEAD"), git("diff", "HEAD")
+    return (
+        commit.decode().strip() if commit else None,
+        hashlib.sha256(changes).hexdigest() if changes else None,
+    )
+
+
+def _processor() -> str:
+    fields = ("vendor_id", "cpu family", "model\t")
+    found = []
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if not line:
+            break
+        if line.startswith(fields):
+            found.append(line.partition(":")[2].strip())
+    return "-".join(found)

@@ -1,0 +1,260 @@
+"""Turns cells into shards: encode, pack, execute, score, commit. The only module that composes these rooms.
+
+Run as `python -m pipeline.worker`: reads lines `STUDY_FOLDER <tab> GROUP_ID` and prints one JSON event a line.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline import catalog
+from pipeline.cell import Cell, Evaluation, canonical_json
+from pipeline.errors import ProgramError
+from pipeline.evaluate import SCORED_SPLITS, items_of, score_split, split_outputs
+from pipeline.machine import code_state, machine_class, package_versions
+from pipeline.metrics import METRICS
+from pipeline.models import StagedModel, staged_by_identity
+from pipeline.models.spec import cache_folder
+from pipeline.protocols import Encoded, EncodeContext, Family, Task
+from pipeline.runner import Execution, Runner
+from pipeline.schema import SCHEMA_VERSION, SHARD
+from pipeline.store import Study
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+def run_group(study_folder: str, group_id: str, runner: Runner, emit: Emit) -> None:
+    """Makes the shards that a group of a plan lacks. Each is committed as soon as its program was scored.
+
+    Args:
+        study_folder: folder of the study.
+        group_id: cells of the plan whose encoders share work.
+        runner: executes the programs.
+        emit: told of each stage, each finished cell and each failed one.
+    """
+    study = Study(Path(study_folder))
+    source, cells = _open_cells(study, group_id)
+    if not cells:
+        return
+    first = cells[0]
+    waiting = {cell.cell_id: cell for cell in cells}
+    try:
+        task, family = catalog.task(source), catalog.family(first.family)
+        assert first.model_identity is not None
+        model = staged_by_identity(first.model_identity)
+        context = _context(task, model, lambda stage: emit({"event": "stage", "cell": first.label, "stage": stage}))
+        for encoded in _encode(family, context, cells):
+            try:
+                _finish(study, task, family, model, encoded, runner, emit)
+            except Exception as error:
+                _fail(study, encoded.cell, error, emit)
+            del waiting[encoded.cell.cell_id]
+    except Exception as error:
+        for cell in waiting.values():
+            _fail(study, cell, error, emit)
+
+
+def _open_cells(study: Study, group_id: str) -> tuple[str, list[Cell]]:
+    """Source of the task, and the cells of a group that have no valid shard."""
+    plan = study.read_plan()
+    assert plan is not None, f"{study.plan_path} is missing"
+    rows = [row for row in plan.to_pylist() if row["group_id"] == group_id]
+    done = study.valid_cells(row["cell_id"] for row in rows)
+    names = set(Evaluation.__dataclass_fields__)
+    cells = [
+        Cell(
+            evaluation=Evaluation(**{name: row[name] for name in names}),
+            parameters=json.loads(row["parameters"]),
+            **{name: row[name] for name in set(Cell.__dataclass_fields__) - {"evaluation", "parameters"}},
+        )
+        for row in rows
+        if row["cell_id"] not in done
+    ]
+    return rows[0]["task_source"], cells
+
+
+def _context(task: Task, model: StagedModel, report: Callable[[str], None]) -> EncodeContext:
+    def load() -> tuple[Any, Any]:
+        from pipeline.decoder_parts.base import load
+
+        return load(str(model.folder))
+
+    def tokenizer() -> Any:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(model.folder)
+
+    return EncodeContext(task=task, model_folder=model.folder, load=load, tokenizer=tokenizer, report=report)
+
+
+def _encode(family: Family, context: EncodeContext, cells: list[Cell]) -> Iterator[Encoded]:
+    """Programs of the cells; a family that forgets a cell is an error, not a gap."""
+    forgotten = {cell.cell_id for cell in cells}
+    for encoded in family.encode(context, cells):
+        forgotten.discard(encoded.cell.cell_id)
+        yield encoded
+    if forgotten:
+        raise RuntimeError(f"family {family.name} made nothing of {len(forgotten)} of {len(cells)} cells")
+
+
+def _finish(
+    study: Study, task: Task, family: Family, model: StagedModel, encoded: Encoded, runner: Runner, emit: Emit
+) -> None:
+    """Executes, scores and commits one encoded cell."""
+    cell, program = encoded.cell, encoded.program
+    started = datetime.now(UTC)
+    if program is None:
+        study.commit_shard(_row(study, family, encoded, started) | {"status_reason": encoded.infeasible})
+        emit({"event": "done", "cell": cell.label, "cell_id": cell.cell_id, "status": "infeasible"})
+        return
+    emit({"event": "stage", "cell": cell.label, "stage": f"execute {len(program.content):,} bytes"})
+    items = items_of(task, cell.evaluation)
+    execution = runner.execute(
+        program.content,
+        model.folder,
+        [dict(example.input) for examples in items.values() for example in examples],
+        time_limit_seconds=cell.evaluation.time_limit_seconds,
+    )
+    outputs = split_outputs(execution.outputs, items)
+    scores = {name: score_split(task, outputs[name], items[name]) for name in SCORED_SPLITS}
+    study.commit_program(program.content)
+    study.commit_shard(
+        _row(study, family, encoded, started)
+        | _program_columns(encoded)
+        | _execution_columns(encoded, execution, model)
+        | scores
+        | {"metric": task.metrics[0], "higher_is_better": METRICS[task.metrics[0]].higher_is_better}
+    )
+    emit(
+        {
+            "event": "done",
+            "cell": cell.label,
+            "cell_id": cell.cell_id,
+            "status": "ok",
+            "bytes": len(program.content),
+            "performance": scores["test"]["performance"],
+        }
+    )
+
+
+def _row(study: Study, family: Family, encoded: Encoded, started: datetime) -> dict[str, Any]:
+    """Columns that every shard has; all others null, as they stay in an infeasible cell."""
+    cell = encoded.cell
+    commit, dirty = code_state()
+    identity = {name: getattr(cell, name) for name in Cell.__dataclass_fields__ if name in SHARD.names}
+    evaluation = {name: getattr(cell.evaluation, name) for name in Evaluation.__dataclass_fields__}
+    return (
+        dict.fromkeys(SHARD.names)
+        | identity
+        | evaluation
+        | {
+            "schema_version": SCHEMA_VERSION,
+            "cell_id": cell.cell_id,
+            "view": family.view,
+            "parameters": canonical_json(dict(cell.parameters)),
+            "settings": canonical_json(dict(encoded.settings)),
+            "status": "infeasible" if encoded.program is None else "ok",
+            "encode_seconds": encoded.wall_seconds,
+            "wall_seconds": encoded.wall_seconds,
+            "train_tokens": encoded.train_tokens,
+            "machine_class": machine_class(),
+            "device_count": 0,
+            "git_commit": commit,
+            "git_dirty_sha256": dirty,
+            "package_versions": canonical_json(package_versions()),
+            "host": socket.gethostname(),
+            "attempt": _next_attempt(study, cell),
+            "restarts": 0,
+            "started_utc": started,
+            "finished_utc": datetime.now(UTC),
+        }
+    )
+
+
+def _program_columns(encoded: Encoded) -> dict[str, Any]:
+    program = encoded.program
+    assert program is not None
+    return {
+        "program_length_bits": program.length_bits,
+        "decoder_bits": 8 * program.decoder_bytes,
+        "payload_bits": 8 * program.payload_bytes,
+        "container_bits": 8 * program.container_bytes,
+        "program_sha256": program.sha256,
+        "nll_bits": encoded.nll_bits,
+        "coded_bits": encoded.coded_bits,
+        "payload_text": encoded.payload_text,
+    }
+
+
+def _execution_columns(encoded: Encoded, execution: Execution, model: StagedModel) -> dict[str, Any]:
+    return {
+        "execute_seconds": execution.wall_seconds,
+        "wall_seconds": encoded.wall_seconds + execution.wall_seconds,
+        "cpu_seconds": execution.cpu_seconds,
+        "gpu_seconds": 0.0,
+        # Forward and backward pass: 6 operations a weight and token (Kaplan et al., arXiv 2001.08361).
+        "flops": 6.0 * model.parameters * encoded.train_tokens,
+        "peak_memory_bytes": execution.peak_memory_bytes,
+        "isolation": execution.isolation,
+    }
+
+
+def _next_attempt(study: Study, cell: Cell) -> int:
+    attempts = study.read_attempts().column("cell_id").to_pylist()
+    return 1 + attempts.count(cell.cell_id)
+
+
+def _fail(study: Study, cell: Cell, error: Exception, emit: Emit) -> None:
+    """Records an attempt that gave no shard."""
+    cause = error.cause if isinstance(error, ProgramError) else "code"
+    message = str(error) if isinstance(error, ProgramError) else "".join(traceback.format_exception(error))
+    study.record_attempt(
+        {
+            "cell_id": cell.cell_id,
+            "attempt": _next_attempt(study, cell),
+            "cause": cause,
+            "message": message,
+            "host": socket.gethostname(),
+            "finished_utc": datetime.now(UTC),
+        }
+    )
+    emit({"event": "failed", "cell": cell.label, "cell_id": cell.cell_id, "cause": cause, "message": message})
+
+
+def _die_with_parent() -> None:
+    """A worker must not go on when the command that started it was killed."""
+    parent_death_signal = 1
+    ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
+
+
+def main() -> None:
+    """Serves groups until standard input ends."""
+    _die_with_parent()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Events own the real standard output; what libraries print goes to standard error.
+    events = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def emit(event: dict[str, Any]) -> None:
+        print(json.dumps(event | {"time": time.time()}), file=events, flush=True)
+
+    with Runner(cache_folder(), warm=True) as runner:
+        for line in sys.stdin:
+            study_folder, group_id = line.rstrip("\n").split("\t")
+            run_group(study_folder, group_id, runner, emit)
+            emit({"event": "idle", "group_id": group_id})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""What counts, what does not, and what is said about it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.reduce.merge import merge_shards, read_statistics
+from pipeline.store import Study
+
+from .conftest import NOW, MakeStudy, correct, shard_row
+
+
+def attempt_row(cell_id: str, attempt: int, cause: str) -> dict[str, Any]:
+    return {
+        "cell_id": cell_id,
+        "attempt": attempt,
+        "cause": cause,
+        "message": "first line\nlast line",
+        "host": "here",
+        "finished_utc": NOW,
+    }
+
+
+def test_completeness(make_study: MakeStudy) -> None:
+    done, infeasible = shard_row("done"), shard_row("infeasible", status="infeasible")
+    failed, missing, outside = shard_row("failed", seed=1), shard_row("missing", seed=2), shard_row("outside")
+    unresolved = shard_row("unresolved") | {"cell_id": None}
+    study = make_study([done, infeasible, outside], planned=[done, infeasible, failed, missing, unresolved])
+    study.record_attempt(attempt_row(failed["cell_id"], 2, "memory"))
+    study.record_attempt(attempt_row(failed["cell_id"], 1, "code"))
+    study.record_attempt(attempt_row(done["cell_id"], 1, "code"))  # it worked later
+    merged = merge_shards([study])
+    completeness = merged.completeness
+    assert {row["cell_id"] for row in merged.rows} == {done["cell_id"], infeasible["cell_id"]}
+    assert (completeness.num_planned, completeness.num_ok, completeness.num_infeasible) == (5, 1, 1)
+    (failure,) = completeness.failed
+    assert (failure.cell_id, failure.cause, failure.num_attempts) == (failed["cell_id"], "memory", 2)
+    assert completeness.missing == ("sums / tiny / icl (seed=2)",)
+    assert completeness.num_unresolved == 1
+    assert completeness.outside == (outside["cell_id"],)
+    assert study.shard_path(outside["cell_id"]).exists()
+    assert not completeness.is_complete
+
+
+def test_without_a_plan_every_shard_counts(make_study: MakeStudy) -> None:
+    completeness = merge_shards([make_study([shard_row("a"), shard_row("b")])]).completeness
+    assert completeness.num_planned == completeness.num_ok == 2
+    assert completeness.is_complete
+
+
+def test_empty_folder(tmp_path: Path) -> None:
+    merged = merge_shards([Study(tmp_path / "nothing")])
+    assert merged.rows == [] and merged.completeness.num_planned == 0
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def make_foreign(path: Path) -> None:
+    path.write_text("cell,score\n1,2\n")
+
+
+def make_other_cell(path: Path) -> None:
+    other = shard_row("other")
+    study = Study(path.parents[3] / "elsewhere")
+    study.commit_shard(other)
+    os.replace(study.shard_path(other["cell_id"]), path)
+
+
+def make_old(path: Path) -> None:
+    table = pq.ParquetFile(path).read()
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"schema_version": b"0"}), path)
+
+
+def break_rule(path: Path) -> None:
+    table = pq.ParquetFile(path).read()
+    rows = [{**table.to_pylist()[0], "payload_bits": 8}]
+    pq.write_table(type(table).from_pylist(rows, schema=table.schema), path)
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, make_foreign, make_other_cell, make_old, break_rule])
+def test_bad_shard_is_quarantined_and_not_done(make_study: MakeStudy, damage: Callable[[Path], None]) -> None:
+    good, bad = shard_row("good"), shard_row("bad")
+    study = make_study([good, bad], planned=[good, bad])
+    path = study.shard_path(bad["cell_id"])
+    damage(path)
+    merged = merge_shards([study])
+    assert [row["cell_id"] for row in merged.rows] == [good["cell_id"]]
+    assert [name for name, _ in merged.completeness.quarantined] == [str(path)]
+    assert merged.completeness.missing == ("sums / tiny / icl",)
+    assert not path.exists() and len(list(study.quarantine.glob("*.parquet"))) == 1
+    # The cell can be done again, and then counts.
+    assert study.commit_shard(bad)
+    assert merge_shards([study]).completeness.is_complete
+
+
+def test_quarantine_that_cannot_be_made_is_not_fatal(make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = make_study([shard_row("bad")])
+    truncate(study.shard_path(shard_row("bad")["cell_id"]))
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Study, "quarantine_shard", refuse)
+    ((_, reason),) = merge_shards([study]).completeness.quarantined
+    assert "could not be moved (Permission denied)" in reason
+
+
+def test_duplicates_lowest_attempt_then_smallest_digest(make_study: MakeStudy) -> None:
+    first = make_study([shard_row("a", attempt=2, program_sha256="1" * 64), shard_row("b", program_sha256="c" * 64)])
+    second = make_study(
+        [shard_row("a", attempt=1, program_sha256="f" * 64), shard_row("b", program_sha256="b" * 64)], name="second"
+    )
+    for folders in ([first, second], [second, first]):
+        merged = merge_shards(folders)
+        kept = {row["cell_id"]: row["program_sha256"][0] for row in merged.rows}
+        assert kept == {shard_row("a")["cell_id"]: "f", shard_row("b")["cell_id"]: "b"}
+        assert len(merged.completeness.duplicates) == 2
+        for duplicate in merged.completeness.duplicates:
+            assert duplicate.kept.startswith(str(second.folder)) and duplicate.dropped.startswith(str(first.folder))
+            assert not duplicate.is_same_program
+
+
+def test_statistics_are_read_on_demand(make_study: MakeStudy) -> None:
+    merged = merge_shards([make_study([shard_row("a", test=correct(2, 3))])])
+    assert "statistics" not in merged.rows[0]["test"]
+    assert read_statistics(merged.rows[0]).tolist() == [[1, 1], [1, 1], [0, 1]]

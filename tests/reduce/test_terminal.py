@@ -1,0 +1,81 @@
+"""What a person reads in the terminal."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from pipeline.reduce import Reduction, reduce_studies
+from pipeline.reduce.terminal import contrast_lines, format_score, print_reduction
+
+from .conftest import MakeStudy, Row, shard_row
+
+
+def printed(reduction: Reduction) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    print_reduction(reduction, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def two_models() -> list[Row]:
+    twin = {"model": "tiny@random-1", "model_identity": "2" * 64}
+    return [
+        shard_row("a", length_bytes=1000, budget_bytes=1024, validation=18, test=17, parameters='{"lr":0.1}', seed=1),
+        shard_row("b", **twin, length_bytes=1010, budget_bytes=1024, validation=2, test=3),
+        shard_row("c", task="impossible", status="infeasible"),
+    ]
+
+
+def test_all_parts(make_study: MakeStudy) -> None:
+    rows = two_models()
+    text = printed(reduce_studies([make_study(rows, planned=[*rows, shard_row("late", seed=7)]).folder]))
+    assert "sums / tiny: frontier, accuracy" in text
+    for part in ("1000 B", "8,000", "90.0", "85.0", "[64.0, 94.8]", "lr=0.1 budget=1 KiB seed=1"):
+        assert part in text
+    assert "> 1010 B (largest program)" in text
+    assert "sums: at <= 1 KiB tiny is above tiny@random-1 by 70.0 [50.0, 90.0] points of accuracy" in text
+    assert "impossible: no program, all cells are infeasible" in text
+    assert "3 of 4 cells done (2 programs, 1 infeasible), 0 failed, 1 missing" in text
+    assert "sums / tiny / icl (seed=7)" in text
+
+
+def test_test_selection_is_marked(make_study: MakeStudy) -> None:
+    assert "selected on the test split" in printed(reduce_studies([make_study(two_models()).folder], select="test"))
+
+
+def test_empty_study(make_study: MakeStudy) -> None:
+    assert "0 of 0 cells done" in printed(reduce_studies([make_study([]).folder]))
+
+
+def contrast(difference: float, low: float | None, high: float | None, *, higher_is_better: bool = True) -> Row:
+    return {
+        "task": "sums",
+        "model": "a",
+        "reference_model": "b",
+        "metric": "accuracy",
+        "higher_is_better": higher_is_better,
+        "max_length_bits": 8192,
+        "is_largest_common": True,
+        "difference": difference,
+        "difference_low": low,
+        "difference_high": high,
+    }
+
+
+def test_contrast_lines() -> None:
+    start = "sums: at <= 1 KiB a"
+    end = "points of accuracy"
+    assert contrast_lines([contrast(5.0, 1.0, 9.0)]) == [f"{start} is above b by 5.0 [1.0, 9.0] {end}"]
+    assert contrast_lines([contrast(5.0, None, None)]) == [f"{start} is above b by 5.0 {end}"]
+    assert contrast_lines([contrast(5.0, -1.0, 11.0)]) == [f"{start} is not told apart from b: 5.0 [-1.0, 11.0] {end}"]
+    assert contrast_lines([contrast(-5.0, -9.0, -1.0)]) == []  # the line of the other order says it
+    lower = contrast(-5.0, -9.0, -1.0, higher_is_better=False)
+    assert contrast_lines([lower]) == [f"{start} is below (better than) b by 5.0 [1.0, 9.0] {end}"]
+    assert contrast_lines([contrast(5.0, 1.0, 9.0) | {"is_largest_common": False}]) == []
+
+
+def test_format_score() -> None:
+    values = {None: "none", 0.0: "0.0", 31.24: "31.2", 0.31: "0.31", -0.31: "-0.31", 0.004: "0.004"}
+    assert {value: format_score(value) for value in values} == values
