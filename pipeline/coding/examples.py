@@ -63,10 +63,14 @@ def code_examples(model: Any, prefix: Sequence[int], rows: Sequence[Sequence[int
 
 
 @torch.no_grad()
+def token_bits(model: Any, prefix: Sequence[int], row: Sequence[int]) -> list[float]:
+    """Ideal length of each token of a row in bits, from one pass: what lock-step coding will give, but for rounding."""
+    ids = torch.tensor([[*prefix, *row]])
+    log_probabilities = model(ids[:, :-1], logits_to_keep=len(row)).logits.log_softmax(-1)
+    nats = -log_probabilities.gather(-1, ids[:, -len(row) :, None])[0, :, 0]
+    return [float(value) / math.log(2) for value in nats]
+
+
 def estimate_bits(model: Any, prefix: Sequence[int], rows: Sequence[Sequence[int]]) -> list[float]:
-    """Ideal length of each row in bits, from one padded pass: what lock-step coding will give, but for rounding."""
-    longest = max(map(len, rows))
-    ids = torch.tensor([[*prefix, *row, *[0] * (longest - len(row))] for row in rows])
-    log_probabilities = model(ids[:, :-1], logits_to_keep=longest).logits.log_softmax(-1)
-    nats = -log_probabilities.gather(-1, ids[:, -longest:, None])[..., 0]
-    return [float(row_nats[: len(row)].sum()) / math.log(2) for row, row_nats in zip(rows, nats)]
+    """Ideal length of each of some rows in bits, as by `token_bits`."""
+    return [math.fsum(token_bits(model, prefix, row)) for row in rows]

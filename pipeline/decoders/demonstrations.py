@@ -1,4 +1,4 @@
-"""Decodes demonstrations under the frozen model, each with those before it in context, and answers behind them."""
+"""Decodes a text of demonstrations under the frozen model and answers behind it."""
 
 import sys
 
@@ -11,7 +11,6 @@ HEAD = "Question:"
 TAIL = " {question}\nAnswer:"
 STOP = "\n"
 STOPS = 2
-SHOTS = 4
 START = "Question:"
 MAX_NEW_TOKENS = 32
 SKIP = 0
@@ -19,8 +18,8 @@ PAYLOAD_BYTES = 0
 
 model, tokenizer = load(sys.argv[1])
 read = reader(open(sys.argv[0], "rb").read(PAYLOAD_BYTES))
-prefix = tokenizer(START).input_ids
-for _ in range(SHOTS):
-    prefix += decode_examples(model, tokenizer, read, prefix, 1, STOP, STOPS)[0] + tokenizer(HEAD).input_ids[SKIP:]
-check(read, prefix)
+start = tokenizer(START).input_ids
+(rows,) = decode_examples(model, tokenizer, read, start, 1, STOP, STOPS)
+check(read, rows)
+prefix = start + rows + tokenizer(HEAD).input_ids[SKIP:]
 answer(model, tokenizer, prefix, TAIL, STOP, MAX_NEW_TOKENS, SKIP)

@@ -40,9 +40,13 @@ def head_ids(task: Task, tokenizer: Any) -> list[int]:
     """Token ids of the head of the task's template.
 
     Raises:
-        ValueError: fewer than two tokens: the decoder's loop needs one to look back at and one to start from.
+        ValueError: fewer than two tokens (the decoder's loop needs one to look back at and one to start from), or
+            the stop text among them (examples could not be told apart).
     """
-    ids: list[int] = tokenizer(Template.of(task).head).input_ids
+    head = Template.of(task).head
+    if task.stop in head:
+        raise ValueError(f"the template of {task.name} has the stop text {task.stop!r} before its first field")
+    ids: list[int] = tokenizer(head).input_ids
     if len(ids) < 2:
         raise ValueError(f"the template of {task.name} must start with at least two tokens of literal text")
     return ids

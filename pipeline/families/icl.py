@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.cell import Cell
 from pipeline.coding.template import Template, tokens_of
 from pipeline.families.common import answer_constants, head_ids, over_budget, shuffled_train, within
 from pipeline.packing import pack
-from pipeline.protocols import Encoded, EncodeContext, Program
+from pipeline.protocols import Encoded, EncodeContext
+
+if TYPE_CHECKING:
+    from pipeline.coding.arithmetic import Interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +49,8 @@ class InContext:
 
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""
-        from pipeline.coding.examples import Coded, code_examples
+        from pipeline.coding.arithmetic import ideal_bits
+        from pipeline.coding.examples import Coded, code_examples, token_bits
 
         started = time.monotonic()
         task, template = context.task, Template.of(context.task)
@@ -54,52 +60,74 @@ class InContext:
         between = head[len(tokenizer("").input_ids) :]
         room = model.config.max_position_embeddings - task.max_new_tokens - longest_item(context, tokenizer)
 
-        def program(shots: int, payload: bytes) -> Program:
-            sizes = {"START": template.head, "HEAD": template.head, "STOPS": template.stops, "SHOTS": shots}
-            return pack("pipeline.decoders.demonstrations", {**constants, **sizes}, payload)
-
         assert cells[0].seed is not None
-        waiting = sorted(cells, key=lambda cell: (cell.budget_bytes or 0, cell.parameters["shots"] or 0))
-        best: dict[str | None, Encoded] = {}
-        coded, prefix, text = Coded([], 0.0), head, template.head
-        for shots, example in enumerate(shuffled_train(task, cells[0].seed), start=1):
-            context.report(f"code demonstration {shots}")
-            row = tokens_of(tokenizer, template, example)
-            prefix_after = prefix + row + between
-            if len(prefix_after) > room:
-                break
-            coded += code_examples(model, prefix, [row])
-            prefix, text = prefix_after, text + "".join(template.text(example)) + template.head
-            payload = coded.payload(prefix)
-            packed = program(shots, payload)
-            now = time.monotonic()
-            for cell in list(waiting):
-                wanted = cell.parameters["shots"]
-                encoded = Encoded(
-                    cell=cell,
-                    program=packed,
-                    nll_bits=coded.nll_bits,
-                    coded_bits=8 * len(payload),
-                    payload_text=text,
-                    settings={"shots": shots},
-                    wall_seconds=now - started,
-                )
-                if wanted == shots:
-                    yield encoded
-                elif wanted is None and within(packed, cell.budget_bytes):
-                    best[cell.cell_id] = encoded
-                    continue
-                elif wanted is None:
-                    yield best.get(cell.cell_id) or over_budget(cell, packed, "one demonstration")
-                else:
-                    continue
-                waiting.remove(cell)
-                started = now
-            if not waiting:
-                return
-        for cell in waiting:
-            context_full = f"{cell.parameters['shots']} demonstrations do not fit: the context has room for {room} tokens"
-            yield best.get(cell.cell_id) or Encoded(cell=cell, infeasible=context_full)
+        sizes = {"START": template.head, "HEAD": template.head, "STOPS": template.stops}
+        decoder_bytes = len(pack("pipeline.decoders.demonstrations", {**constants, **sizes}).content)
+        examples = shuffled_train(task, cells[0].seed)[: _most_shots(cells, decoder_bytes)]
+        rows = [tokens_of(tokenizer, template, example) for example in examples]
+        # Demonstration n ends at token ends[n]; the head of the next one is coded with it, as text like any other.
+        stream: list[int] = []
+        ends = [0]
+        for row in rows:
+            stream += (between if stream else []) + row
+            ends.append(len(stream))
+        ends = [end for end in ends if len(head) + end + len(between) <= room]
+        stream = stream[: ends[-1]]
+
+        def built(cell: Cell, shots: int, intervals: list[Interval], nll_bits: float) -> Encoded:
+            payload = Coded(intervals[: ends[shots]], nll_bits).payload(stream[: ends[shots]])
+            sizes = {"START": template.head, "HEAD": template.head, "STOPS": template.stops * shots}
+            return Encoded(
+                cell=cell,
+                program=pack("pipeline.decoders.demonstrations", {**constants, **sizes}, payload),
+                nll_bits=nll_bits,
+                coded_bits=8 * len(payload),
+                payload_text=tokenizer.decode(head + stream[: ends[shots]]),
+                settings={"shots": shots},
+                wall_seconds=time.monotonic() - started,
+            )
+
+        context.report("estimate the length of the demonstrations")
+        bits = [0.0, *itertools.accumulate(token_bits(model, head, stream))] if stream else [0.0]
+        guesses = {cell.cell_id: _guess(cell, ends, bits, built) for cell in cells}
+        context.report(f"code {max(guesses.values())} demonstrations")
+        coded = code_examples(model, head, [stream[: ends[max(guesses.values())]]]) if max(guesses.values()) else None
+        for cell in cells:
+            shots, wanted = guesses[cell.cell_id], cell.parameters["shots"]
+            encoded = None
+            while shots and coded:
+                encoded = built(cell, shots, coded.intervals, ideal_bits(coded.intervals[: ends[shots]]))
+                if within(encoded.program, cell.budget_bytes):  # type: ignore[arg-type]
+                    break
+                shots -= 1
+            if isinstance(wanted, int) and wanted != shots:
+                reason = f"{wanted} demonstrations do not fit: the context has room for {room} tokens"
+                yield Encoded(cell=cell, infeasible=reason)
+            elif shots and encoded:
+                yield encoded
+            else:
+                one = code_examples(model, head, [stream[: ends[1]]])
+                smallest = built(cell, 1, one.intervals, one.nll_bits).program
+                assert smallest is not None
+                yield over_budget(cell, smallest, "one demonstration")
+            started = time.monotonic()
+
+
+def _guess(cell: Cell, ends: list[int], bits: list[float], built: Callable[..., Encoded]) -> int:
+    """How many demonstrations the cell asks for, or its budget should hold; at most what the context holds."""
+    wanted = cell.parameters["shots"]
+    if isinstance(wanted, int):
+        return min(wanted, len(ends) - 1)
+    assert cell.budget_bytes is not None
+    empty = built(cell, 0, [], 0.0).program
+    assert empty is not None
+    room_bits = 8 * (cell.budget_bytes - len(empty.content)) - 8
+    return max(shots for shots, end in enumerate(ends) if shots == 0 or bits[end] <= room_bits)
+
+
+def _most_shots(cells: Sequence[Cell], decoder_bytes: int) -> int:
+    """No more than the cells can use: explicit sizes, or one demonstration for each byte of payload."""
+    return max(int(cell.parameters["shots"] or max(1, (cell.budget_bytes or 0) - decoder_bytes)) for cell in cells)
 
 
 def longest_item(context: EncodeContext, tokenizer: object) -> int:

@@ -37,7 +37,7 @@ class Urial:
 
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""
-        from pipeline.coding.examples import Coded, code_examples
+        from pipeline.coding.examples import code_examples
 
         started = time.monotonic()
         (cell,) = cells
@@ -52,15 +52,12 @@ class Urial:
         written = Encoded(
             cell=cell, program=pack("pipeline.decoders.prompt", {**constants, "PREFIX": text}), payload_text=text
         )
-        head = head_ids(task, tokenizer)[len(tokenizer("").input_ids) :]
-        prefix: list[int] = tokenizer(start).input_ids
-        coded = Coded([], 0.0)
-        for example in examples:
-            row = tokens_of(tokenizer, template, example)
-            coded += code_examples(model, prefix, [row])
-            prefix = prefix + row + head
-        payload = coded.payload(prefix)
-        demonstrations = {"START": start, "HEAD": template.head, "STOPS": template.stops, "SHOTS": SHOTS}
+        between = head_ids(task, tokenizer)[len(tokenizer("").input_ids) :]
+        first, second = (tokens_of(tokenizer, template, example) for example in examples)
+        rows = [*first, *between, *second]
+        coded = code_examples(model, tokenizer(start).input_ids, [rows])
+        payload = coded.payload(rows)
+        demonstrations = {"START": start, "HEAD": template.head, "STOPS": template.stops * SHOTS}
         shorter = Encoded(
             cell=cell,
             program=pack("pipeline.decoders.demonstrations", {**constants, **demonstrations}, payload),

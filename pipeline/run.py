@@ -1,0 +1,203 @@
+"""A whole grid on this machine: stage, plan, execute with the same worker as everywhere, reduce, draw."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from pipeline.errors import UserError
+from pipeline.grid import read_grid
+from pipeline.models import known_identity, parse_model
+from pipeline.plan import Plan, make_plan
+from pipeline.status import DONE
+from pipeline.store import Study
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSummary:
+    """What a run did.
+
+    Attributes:
+        study_folder: where everything is.
+        done: cells of the plan that have a shard now.
+        failed: cells of the plan that have none.
+    """
+
+    study_folder: Path
+    done: int
+    failed: int
+
+
+def run_grid(grid_path: Path, *, results: str | None, jobs: int | None, console: Console) -> RunSummary:
+    """Runs every cell of a grid that is not done, then reduces and draws.
+
+    Args:
+        grid_path: the grid file.
+        results: folder of the studies, None for the default.
+        jobs: groups at the same time, None for one a core. Each works on one thread.
+        console: where progress and results are shown.
+
+    Raises:
+        GridError: every mistake of the grid.
+        UserError: a base model cannot be staged.
+    """
+    stage_models(grid_path, console)
+    plan = make_plan(grid_path, results)
+    plan.render(console)
+    groups = _longest_first(plan)
+    if groups:
+        num_workers = min(jobs or os.cpu_count() or 1, len(groups))
+        with _progress(console) as progress:
+            _work(plan, groups, num_workers, progress)
+    return _finish(make_plan(grid_path, results), console)
+
+
+def stage_models(grid_path: Path, console: Console) -> None:
+    """Makes the staged folder of each base model of a grid, in processes of their own: planning never loads torch."""
+    grid = read_grid(grid_path)
+    for label in grid.models:
+        if known_identity(parse_model(label, grid.path.parent)) is not None:
+            continue
+        with console.status(f"staging base model {label} (once)"):
+            done = subprocess.run(
+                [sys.executable, "-m", "pipeline.models.stage", label, str(grid.path.parent.resolve())],
+                capture_output=True,
+                text=True,
+            )
+        if done.returncode:
+            raise UserError(f"base model {label} could not be staged: {done.stderr.strip().splitlines()[-1]}")
+        console.print(f"staged {label}: {done.stdout.strip()[:12]}", highlight=False)
+
+
+def _longest_first(plan: Plan) -> list[str]:
+    """Groups with open cells; the longest first, so that no long one runs alone at the end."""
+    seconds: Counter[str] = Counter()
+    for row in plan.rows:
+        if row.group_id is not None and row.state.name != DONE:
+            seconds[row.group_id] += int(row.cost_seconds)
+    return [group for group, _ in seconds.most_common()]
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _work(plan: Plan, groups: list[str], num_workers: int, progress: Progress) -> None:
+    """Feeds groups to worker processes and shows their events."""
+    todo: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for group in groups:
+        todo.put(group)
+    num_open = sum(row.state.name != DONE for row in plan.rows)
+    total = progress.add_task("cells", total=num_open)
+    lines = [progress.add_task("starting", total=None) for _ in range(num_workers)]
+    plan.study.logs.mkdir(parents=True, exist_ok=True)
+    workers = []
+    # Processes are started by this thread: they die with the thread that started them.
+    for number, line in enumerate(lines):
+        log = (plan.study.logs / f"worker-{number}.log").open("a")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+        )
+        thread = threading.Thread(target=_serve, args=(process, plan.study, todo, progress, total, line), daemon=True)
+        thread.start()
+        workers.append((thread, process))
+    for thread, process in workers:
+        while thread.is_alive():
+            thread.join(timeout=1)
+        process.wait()
+
+
+def _serve(
+    process: subprocess.Popen[str],
+    study: Study,
+    todo: queue.SimpleQueue[str],
+    progress: Progress,
+    total: Any,
+    line: Any,
+) -> None:
+    """Hands one group after another to a worker and passes its events on, until none is left or the worker is gone."""
+    assert process.stdin is not None and process.stdout is not None
+    while True:
+        try:
+            group = todo.get_nowait()
+        except queue.Empty:
+            break
+        try:
+            print(f"{study.folder.resolve()}\t{group}", file=process.stdin, flush=True)
+        except BrokenPipeError:
+            break
+        if not _follow(process.stdout, progress, total, line):
+            progress.console.print(f"a worker died; see {study.logs}; say the same command again to go on", style="red")
+            break
+    process.stdin.close()
+    progress.update(line, visible=False)
+
+
+def _follow(events: IO[str], progress: Progress, total: Any, line: Any) -> bool:
+    """Shows the events of one group; False where the worker ended before the group."""
+    for text in events:
+        event = json.loads(text)
+        kind = event["event"]
+        if kind == "idle":
+            return True
+        if kind == "stage":
+            progress.update(line, description=f"{event['cell']}: {event['stage']}"[:100])
+            continue
+        progress.advance(total)
+        if kind == "failed":
+            last = event["message"].strip().splitlines()[-1]
+            progress.console.print(f"failed ({event['cause']}): {event['cell']}: {last}", style="red", markup=False)
+        elif event["status"] == "ok":
+            score = f"{event['bytes']:>7,} bytes  test {event['performance']:6.2f}"
+            progress.console.print(f"{score}  {event['cell']}", markup=False, highlight=False)
+    return False
+
+
+def _finish(plan: Plan, console: Console) -> RunSummary:
+    """Reduces, draws, and says where everything is and what to run next."""
+    from pipeline.reduce import reduce_studies
+    from pipeline.reduce.terminal import print_reduction
+    from pipeline.report.figures import draw_figures
+
+    study = plan.study
+    done = sum(row.state.name == DONE for row in plan.rows)
+    failed = len(plan.rows) - done
+    if done:
+        reduction = reduce_studies([study.folder])
+        figures = draw_figures(study)
+        print_reduction(reduction, console)
+        console.rule(f"{done} of {len(plan.rows)} cells are done")
+        console.print(f"figures   {study.figures} ({', '.join(path.name for path in figures if path.suffix == '.png')})")
+        console.print(f"tables    {study.curves}\nprograms  {study.programs}", highlight=False)
+    if failed:
+        console.print(f"[red]{failed} cells have no shard[/]: tcx status {study.folder} says why; run again to retry")
+    console.print(
+        f"next      tcx verify {study.folder}    every program once more, cold and isolated\n"
+        f"          tcx show PROGRAM    what is in a program file, and how to run it",
+        highlight=False,
+        markup=False,
+    )
+    return RunSummary(study_folder=study.folder, done=done, failed=failed)

@@ -1,0 +1,99 @@
+"""One program, for people: parts of its length, decoder, payload, scores, how to run it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+
+from pipeline.cell import format_bytes
+from pipeline.errors import UserError
+from pipeline.packing import unpack
+from pipeline.status import unique_id
+from pipeline.store import Study, read_shard, results_folder
+
+PREVIEW_CHARACTERS = 600
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShowResult:
+    """A cell and its program.
+
+    Attributes:
+        row: the shard, its item columns left out.
+        source: minified source of the decoder, None for an infeasible cell.
+        program: path of the program file.
+    """
+
+    row: dict[str, Any]
+    source: str | None
+    program: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionary for scripts."""
+        return {name: str(value) if hasattr(value, "isoformat") else value for name, value in self.row.items()} | {
+            "source": self.source,
+            "program": self.program,
+        }
+
+    def render(self, console: Console) -> None:
+        """Print for people."""
+        row = self.row
+        table = Table(title=f"{row['task']} / {row['model']} / {row['family']}", show_header=False)
+        table.add_row("cell", row["cell_id"])
+        table.add_row("parameters", f"{row['parameters']}  chosen: {row['settings']}")
+        if self.source is None:
+            table.add_row("no program", row["status_reason"])
+            console.print(table)
+            return
+        bits = row["program_length_bits"]
+        parts = " + ".join(f"{name} {row[f'{name}_bits']:,}" for name in ("decoder", "payload", "container"))
+        table.add_row("length", f"{bits:,} bits ({format_bytes(bits // 8)}) = {parts}")
+        if row["coded_bits"] is not None:
+            table.add_row("coding", f"{row['coded_bits']:,} bits, ideal {row['nll_bits']:.1f} under the model")
+        for split in ("validation", "test"):
+            table.add_row(split, f"{row['metric']} {row[split]['performance']:.2f} on {row[split]['num_items']} items")
+        table.add_row("made on", f"{row['machine_class']}, isolation {row['isolation']}")
+        table.add_row("run", f"python {self.program} MODEL_DIR < inputs.jsonl > outputs.jsonl")
+        console.print(table)
+        console.print(Syntax(self.source, "python", word_wrap=True))
+        if row["payload_text"]:
+            console.print("payload, as text:", row["payload_text"][:PREVIEW_CHARACTERS], sep="\n", markup=False)
+
+
+def show(name: str, *, results: str | None) -> ShowResult:
+    """Finds a cell by the start of its id in all studies, or by the path of its program file.
+
+    Raises:
+        UserError: there is none, or several.
+    """
+    folder = results_folder(results)
+    path = Path(name)
+    if path.suffix == ".pyz" and path.is_file():
+        studies = [Study(path.resolve().parents[2])]
+        places = {file.stem: study for study in studies for file in study.shard_files()}
+        rows = (read_shard(study.shard_path(cell_id), cell_id) for cell_id, study in places.items())
+        row = next((row for row in rows if row["program_sha256"] == path.stem), None)
+        if row is None:
+            raise UserError(f"no shard of {studies[0].folder} names the program {path.name}")
+    else:
+        studies = [Study(entry) for entry in sorted(folder.iterdir()) if entry.is_dir()] if folder.is_dir() else []
+        places = {file.stem: study for study in studies for file in study.shard_files()}
+        cell_id = unique_id(name, places)
+        row = read_shard(places[cell_id].shard_path(cell_id), cell_id)
+    study = places[row["cell_id"]]
+    program = study.program_path(row["program_sha256"]) if row["program_sha256"] else None
+    return ShowResult(
+        row={
+            key: {"performance": value["performance"], "num_items": value["num_items"]}
+            if key in ("validation", "test") and value
+            else value
+            for key, value in row.items()
+        },
+        source=unpack(program.read_bytes())[0] if program else None,
+        program=str(program) if program else None,
+    )
