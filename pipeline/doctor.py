@@ -109,7 +109,9 @@ def _isolation() -> Finding:
 
 def _models() -> Finding:
     states = {name: known_identity(parse_model(name, Path())) for name in PACKAGED}
-    text = ", ".join(f"{name} {'staged ' + found[:12] if found else 'not staged yet'}" for name, found in states.items())
+    text = ", ".join(
+        f"{name} {'staged ' + found[:12] if found else 'not staged yet'}" for name, found in states.items()
+    )
     return Finding(name="packaged models", ok=True, text=f"{text} (in {cache_folder()})")
 
 

@@ -190,7 +190,9 @@ def _finish(plan: Plan, console: Console) -> RunSummary:
         figures = draw_figures(study)
         print_reduction(reduction, console)
         console.rule(f"{done} of {len(plan.rows)} cells are done")
-        console.print(f"figures   {study.figures} ({', '.join(path.name for path in figures if path.suffix == '.png')})")
+        console.print(
+            f"figures   {study.figures} ({', '.join(path.name for path in figures if path.suffix == '.png')})"
+        )
         console.print(f"tables    {study.curves}\nprograms  {study.programs}", highlight=False)
     if failed:
         console.print(f"[red]{failed} cells have no shard[/]: tcx status {study.folder} says why; run again to retry")

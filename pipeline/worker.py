@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from pipeline import catalog
 from pipeline.cell import Cell, Evaluation, canonical_json
 from pipeline.errors import ProgramError
@@ -26,7 +28,7 @@ from pipeline.machine import code_state, machine_class, package_versions
 from pipeline.metrics import METRICS
 from pipeline.models import StagedModel, staged_by_identity
 from pipeline.models.spec import cache_folder
-from pipeline.protocols import Encoded, EncodeContext, Family, Task
+from pipeline.protocols import EncodeContext, Encoded, Family, Task
 from pipeline.runner import Execution, Runner
 from pipeline.schema import SCHEMA_VERSION, SHARD
 from pipeline.store import Study
@@ -69,19 +71,9 @@ def _open_cells(study: Study, group_id: str) -> tuple[str, list[Cell]]:
     """Source of the task, and the cells of a group that have no valid shard."""
     plan = study.read_plan()
     assert plan is not None, f"{study.plan_path} is missing"
-    rows = [row for row in plan.to_pylist() if row["group_id"] == group_id]
+    rows = plan.filter(pc.field("group_id") == group_id).to_pylist()
     done = study.valid_cells(row["cell_id"] for row in rows)
-    names = set(Evaluation.__dataclass_fields__)
-    cells = [
-        Cell(
-            evaluation=Evaluation(**{name: row[name] for name in names}),
-            parameters=json.loads(row["parameters"]),
-            **{name: row[name] for name in set(Cell.__dataclass_fields__) - {"evaluation", "parameters"}},
-        )
-        for row in rows
-        if row["cell_id"] not in done
-    ]
-    return rows[0]["task_source"], cells
+    return rows[0]["task_source"], [Cell.from_row(row) for row in rows if row["cell_id"] not in done]
 
 
 def _context(task: Task, model: StagedModel, report: Callable[[str], None]) -> EncodeContext:

@@ -46,9 +46,7 @@ def adapt(
         longest = max(map(len, batch))
         return {
             "input_ids": torch.tensor([[*head, *row, *[0] * (longest - len(row))] for row in batch]),
-            "labels": torch.tensor(
-                [[-100] * len(head) + [*row, *[-100] * (longest - len(row))] for row in batch]
-            ),
+            "labels": torch.tensor([[-100] * len(head) + [*row, *[-100] * (longest - len(row))] for row in batch]),
         }
 
     accelerator = Accelerator()

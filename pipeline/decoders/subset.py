@@ -32,9 +32,7 @@ model, adapter = add_adapter(model, SEED, RANK, ALPHA, TARGET_MODULES)
 optimizer = torch.optim.AdamW(adapter, LR)
 rows = []
 while len(rows) < EXAMPLES:
-    block = decode_examples(
-        model, tokenizer, read, head, min(max(8, len(rows)), EXAMPLES - len(rows)), STOP, STOPS
-    )
+    block = decode_examples(model, tokenizer, read, head, min(max(8, len(rows)), EXAMPLES - len(rows)), STOP, STOPS)
     train(model, optimizer, head, block)
     rows += block
 check(read, rows)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.cell import Cell
 from pipeline.coding.template import Template
 from pipeline.families.common import answer_constants, one_program
-from pipeline.protocols import Encoded, EncodeContext
+from pipeline.protocols import EncodeContext, Encoded
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from pipeline.cell import Cell, format_bytes
 from pipeline.coding.template import Template, num_special_tokens, tokens_of
 from pipeline.packing import pack
 from pipeline.packing.link import Constant
-from pipeline.protocols import Encoded, EncodeContext, Example, Program, Task
+from pipeline.protocols import EncodeContext, Encoded, Example, Program, Task
 
 
 def answer_constants(task: Task, tokenizer: Any) -> dict[str, Constant]:
@@ -67,10 +67,13 @@ def within(program: Program, budget_bytes: int | None) -> bool:
     return budget_bytes is None or len(program.content) <= budget_bytes
 
 
-def one_program(context: EncodeContext, cells: Sequence[Cell], candidates: Sequence[tuple[str, dict[str, Constant]]]) -> Encoded:
+def one_program(
+    context: EncodeContext, cells: Sequence[Cell], candidates: Sequence[tuple[str, dict[str, Constant]]]
+) -> Encoded:
     """The shortest of some payload-free programs, for a family that makes one program a call."""
     (cell,) = cells
     context.report("pack")
     return Encoded(
-        cell=cell, program=min((pack(decoder, constants) for decoder, constants in candidates), key=lambda p: p.length_bits)
+        cell=cell,
+        program=min((pack(decoder, constants) for decoder, constants in candidates), key=lambda p: p.length_bits),
     )

@@ -12,7 +12,7 @@ from pipeline.cell import Cell
 from pipeline.coding.template import Template, tokens_of
 from pipeline.families.common import answer_constants, head_ids, over_budget, shuffled_train, within
 from pipeline.packing import pack
-from pipeline.protocols import Encoded, EncodeContext
+from pipeline.protocols import EncodeContext, Encoded
 
 if TYPE_CHECKING:
     from pipeline.coding.arithmetic import Interval

@@ -15,11 +15,10 @@ from pipeline.cell import Cell
 from pipeline.coding.template import Template
 from pipeline.families.common import answer_constants, head_ids, over_budget, train_rows, within
 from pipeline.packing import pack
-from pipeline.protocols import Encoded, EncodeContext, Program
+from pipeline.protocols import EncodeContext, Encoded, Program
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +78,9 @@ class Lora:
         adapter_of = {name: settings[name] for name in ("rank", "alpha", "target_modules")}
         model, adapter = add_adapter(model, seed, **adapter_of)
         drawn = [weight.detach().clone() for weight in adapter]
-        adapt(model, adapter, head, rows, lr=settings["lr"], epochs=settings["epochs"], seed=seed, report=context.report)
+        adapt(
+            model, adapter, head, rows, lr=settings["lr"], epochs=settings["epochs"], seed=seed, report=context.report
+        )
         updates = [(weight.detach() - start).numpy() for weight, start in zip(adapter, drawn, strict=True)]
         template = Template.of(task)
         constants = {

@@ -15,7 +15,7 @@ from pipeline.cell import Cell
 from pipeline.coding.template import Template
 from pipeline.families.common import answer_constants, head_ids, over_budget, train_rows, within
 from pipeline.packing import pack
-from pipeline.protocols import Encoded, EncodeContext, Program
+from pipeline.protocols import EncodeContext, Encoded, Program
 
 if TYPE_CHECKING:
     from pipeline.coding.examples import Coded

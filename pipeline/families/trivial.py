@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipeline.cell import Cell
 from pipeline.families.common import one_program
 from pipeline.packing.link import Constant
-from pipeline.protocols import Encoded, EncodeContext, Task
+from pipeline.protocols import EncodeContext, Encoded, Task
 
 REPLIES = ("copy", "constant")
 

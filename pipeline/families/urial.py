@@ -10,7 +10,7 @@ from pipeline.cell import Cell
 from pipeline.coding.template import Template, tokens_of
 from pipeline.families.common import answer_constants, head_ids
 from pipeline.packing import pack
-from pipeline.protocols import Encoded, EncodeContext
+from pipeline.protocols import EncodeContext, Encoded
 
 SHOTS = 2
 

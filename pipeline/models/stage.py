@@ -36,7 +36,9 @@ def stage(spec: ModelSpec) -> StagedModel:
         _keep_only_staged_files(folder)
         config = json.loads((folder / "config.json").read_text())
         if "auto_map" in config:
-            raise UserError(f"model {spec.label!r} brings code of its own; only architectures of transformers are allowed")
+            raise UserError(
+                f"model {spec.label!r} brings code of its own; only architectures of transformers are allowed"
+            )
         facts = {
             "identity": folder_identity(folder),
             "parameters": _num_parameters(folder),

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 import python_minifier
 import zopfli.zlib
 
-from pipeline.packing.link import Constant, link
+from pipeline.packing.link import Constant, link, placeholders
 from pipeline.protocols import Program
 
 MEMBER = b"__main__.py"
@@ -34,14 +34,12 @@ def pack(decoder: str, constants: Mapping[str, Constant], payload: bytes = b"") 
         constants: a value for each of the decoder's placeholders but `PAYLOAD_BYTES`, which is given here.
         payload: what stands before the zip archive.
     """
-    size = {"PAYLOAD_BYTES": len(payload)} if payload else {}
+    size = {"PAYLOAD_BYTES": len(payload)} if "PAYLOAD_BYTES" in placeholders(decoder) else {}
     deflated, source_bytes, checksum = _squeeze(minify(link(decoder, {**constants, **size})))
     fields = struct.pack("<HHHHHLLLHH", 20, 0, 8, 0, 33, checksum, len(deflated), source_bytes, len(MEMBER), 0)
     local = b"PK\3\4" + fields + MEMBER
     central = b"PK\1\2" + struct.pack("<H", 20) + fields + struct.pack("<HHHLL", 0, 0, 0, 0, len(payload)) + MEMBER
-    end = b"PK\5\6" + struct.pack(
-        "<HHHHLLH", 0, 0, 1, 1, len(central), len(payload) + len(local) + len(deflated), 0
-    )
+    end = b"PK\5\6" + struct.pack("<HHHHLLH", 0, 0, 1, 1, len(central), len(payload) + len(local) + len(deflated), 0)
     content = payload + local + deflated + central + end
     return Program(
         content=content,

@@ -29,11 +29,15 @@ def link(decoder: str, constants: Mapping[str, Constant]) -> str:
     functions: dict[str, ast.stmt] = {}
     body = _resolve(tree.body, imports, functions)
     main = [statement for statement in body if not _constant_name(statement)]
-    placeholders = {name for statement in tree.body if (name := _constant_name(statement))}
-    if placeholders != constants.keys():
-        raise ValueError(f"{decoder} takes {sorted(placeholders)}, not {sorted(constants)}")
+    if placeholders(decoder) != constants.keys():
+        raise ValueError(f"{decoder} takes {sorted(placeholders(decoder))}, not {sorted(constants)}")
     module = _Inline(constants).visit(ast.Module([*imports.values(), *functions.values(), *main], []))
     return ast.unparse(ast.fix_missing_locations(_Shorten().visit(_specialise(module))))
+
+
+def placeholders(decoder: str) -> set[str]:
+    """Names in capitals that a decoder gives a value, for the packer to put another in its place."""
+    return {name for statement in _parse(decoder).body if (name := _constant_name(statement))}
 
 
 def _resolve(
@@ -56,11 +60,7 @@ def _reach(part: str, name: str, imports: dict[str, ast.stmt], functions: dict[s
     """Adds the function `name` of `part` and everything of that part and others that it uses."""
     if name in functions:
         return
-    owners = {
-        bound: statement
-        for statement in _parse(part).body
-        for bound in _bound_names(statement)
-    }
+    owners = {bound: statement for statement in _parse(part).body for bound in _bound_names(statement)}
     function = owners.get(name)
     if not isinstance(function, ast.FunctionDef):
         raise ValueError(f"{part}.{name} is not a function of a decoder part")
@@ -148,7 +148,11 @@ def _specialise(module: ast.Module) -> ast.Module:
         calls = [n for n in ast.walk(module) if isinstance(n, ast.Call) and ast.unparse(n.func) == name]
         for place in reversed(range(len(function.args.args))):
             values = [call.args[place] for call in calls]
-            if values and all(isinstance(value, ast.Constant) for value in values) and len(set(map(ast.dump, values))) == 1:
+            if (
+                values
+                and all(isinstance(value, ast.Constant) for value in values)
+                and len(set(map(ast.dump, values))) == 1
+            ):
                 parameter = function.args.args.pop(place).arg
                 for call in calls:
                     del call.args[place]

@@ -187,7 +187,7 @@ def read_tail(path: Path, limit_bytes: int = 2000) -> str:
 def _start(settings: Mapping[str, Any], folder: Path, stdin: int, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
     settings_path = folder / "settings.json"
     settings_path.write_text(json.dumps(settings))
-    own_folder = os.path.dirname(os.path.realpath(__file__))
+    own_folder = str(Path(__file__).resolve().parent)
     # A virtual environment's interpreter is a link to the one whose standard library is used.
     python = os.path.realpath(sys.executable)
     view = Path(settings["view"])

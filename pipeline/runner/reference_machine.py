@@ -104,10 +104,15 @@ def build_view(cache_folder: Path) -> Path:
 
 def view_targets(view: Path) -> tuple[str, ...]:
     """Real paths of all entries of a view."""
-    found = set()
-    for folder, folders, files in os.walk(view):
-        found |= {os.path.realpath(path) for name in (*folders, *files) if os.path.islink(path := f"{folder}/{name}")}
-    return tuple(sorted(found))
+    return tuple(sorted(str(link.resolve()) for link in links_below(view)))
+
+
+def links_below(folder: Path) -> Iterator[Path]:
+    """Symbolic links in a folder and its own subfolders."""
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            if path.is_symlink():
+                yield path
 
 
 def _digest(distributions: dict[str, Distribution]) -> str:

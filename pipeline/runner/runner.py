@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import tempfile
@@ -18,7 +17,7 @@ from typing import Any, Self
 from pipeline.errors import ProgramError
 from pipeline.runner.items import read_outputs, write_inputs
 from pipeline.runner.process import Zygote, ZygoteLostError, read_tail, run_cold
-from pipeline.runner.reference_machine import build_view, view_targets
+from pipeline.runner.reference_machine import build_view, links_below, view_targets
 
 _PAYLOAD_REFUSED = 65
 """Exit status of a decoder whose charged check refuses what it has decoded (`EX_DATAERR`)."""
@@ -177,11 +176,7 @@ class Runner:
 
 def _real_paths(model: Path) -> list[str]:
     """The folder, and what links in it lead to (a staged folder may link to files of a cache)."""
-    paths = {str(model)}
-    for parent, folders, files in os.walk(model):
-        links = (f"{parent}/{name}" for name in (*folders, *files) if os.path.islink(f"{parent}/{name}"))
-        paths.update(os.path.realpath(link) for link in links)
-    return sorted(paths)
+    return sorted({str(model), *(str(link.resolve()) for link in links_below(model))})
 
 
 def _read_report(folder: Path, exit_code: int) -> dict[str, Any]:

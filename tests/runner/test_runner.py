@@ -248,6 +248,14 @@ def test_this_machine_has_the_reference_machine() -> None:
         assert problem.startswith("bitsandbytes")
 
 
+def test_two_processes_may_build_the_view_at_once(tmp_path: Path) -> None:
+    script = "import sys; from pathlib import Path; from pipeline.runner import build_view; build_view(Path(sys.argv[1]))"
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    builders = [subprocess.Popen(command, cwd=Path(__file__).parents[2]) for _ in range(2)]
+    assert [builder.wait() for builder in builders] == [0, 0]
+    assert [path.name for path in tmp_path.iterdir()] == [build_view(tmp_path).name]
+
+
 def test_the_view_holds_the_closure_and_is_made_once(tmp_path: Path) -> None:
     view = build_view(tmp_path)
     assert build_view(tmp_path) == view

@@ -4,6 +4,9 @@ Three processes stand in line: the launcher leaves the namespaces of the machine
 new ones (when it ends the kernel ends all that is left in them) and measures the program, the program is its child.
 """
 
+# Nothing that the program did not ask for is imported without need: no pathlib.
+# ruff: noqa: PTH119, PTH123, PTH207, PTH208
+
 from __future__ import annotations
 
 import json
@@ -141,7 +144,7 @@ def _fork() -> int:
 
 
 def _open_standard_files(folder: str) -> None:
-    """Put the files of the execution in the place of the standard streams, whose state is then that of a fresh start."""
+    """Put the files of the execution in the place of the standard streams, in the state of a fresh start."""
     create = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     for number, (name, flags) in enumerate(
         (("inputs.jsonl", os.O_RDONLY), ("outputs.jsonl", create), ("errors.txt", create))
