@@ -235,7 +235,7 @@ class Study:
         target = self.quarantine / f"{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}"
         _make_folder(target.parent)
         try:
-            os.replace(path, target)
+            path.replace(target)
         except FileNotFoundError:
             return None
         note = {"file": path.name, "moved_to": target.name, "reason": reason}
@@ -364,7 +364,7 @@ def write_atomically(
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
     try:
         # Not `tempfile`: its files are private to the user, and results are read by the group.
-        with open(temporary, "xb") as handle:
+        with temporary.open("xb") as handle:
             if isinstance(content, bytes):
                 handle.write(content)
             else:
@@ -374,7 +374,7 @@ def write_atomically(
         if check is not None:
             check(temporary)
         if replace:
-            os.replace(temporary, path)
+            temporary.replace(path)
         elif not _move_if_absent(temporary, path):
             return False
         _sync_folder(path.parent)
@@ -399,7 +399,7 @@ def _move_if_absent(temporary: Path, path: Path) -> bool:
             fcntl.flock(folder, fcntl.LOCK_EX)
         if path.exists():
             return False
-        os.replace(temporary, path)
+        temporary.replace(path)
         return True
     finally:
         os.close(folder)
@@ -422,7 +422,7 @@ def _check_footer(file: pq.ParquetFile, cell_id: str) -> None:
 def _has_footer_of(path: Path, cell_id: str) -> bool:
     """Whether both ends of the file are those of a Parquet file whose footer names the cell."""
     try:
-        with open(path, "rb") as handle:
+        with path.open("rb") as handle:
             size = os.fstat(handle.fileno()).st_size
             if size < 12 or handle.read(4) != _PARQUET_MAGIC:
                 return False

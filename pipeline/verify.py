@@ -79,7 +79,7 @@ def verify(targets: list[str], *, results: str | None, console: Console) -> Veri
     verdicts: list[Verdict] = []
     with Progress(console=console) as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
         bar = progress.add_task("programs", total=len(work))
-        for verdict in pool.map(lambda pair: _verify(*pair, plans[pair[0].folder]), work):
+        for verdict in pool.map(lambda pair: _verify(pair[0], pair[1], plans[pair[0].folder]), work):
             verdicts.append(verdict)
             progress.advance(bar)
             for problem in verdict.problems:

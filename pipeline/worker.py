@@ -203,8 +203,8 @@ def _execution_columns(encoded: Encoded, execution: Execution, model: StagedMode
 
 
 def _next_attempt(study: Study, cell: Cell) -> int:
-    attempts = study.read_attempts().column("cell_id").to_pylist()
-    return 1 + attempts.count(cell.cell_id)
+    attempts: list[str] = study.read_attempts().column("cell_id").to_pylist()
+    return 1 + attempts.count(cell.cell_id or "")
 
 
 def _fail(study: Study, cell: Cell, error: Exception, emit: Emit) -> None:

@@ -23,7 +23,7 @@ class Template(NamedTuple):
 
     @classmethod
     def of(cls, task: Task) -> Template:
-        """Cuts a template such as `English: {en}\\nFrench:`."""
+        """Cuts a template such as `English: {en} French:`."""
         head = task.template[: task.template.index("{")].rstrip(" ")
         return cls(head, task.template[len(head) :], task.stop)
 

@@ -1,4 +1,4 @@
-"""Decodes training examples in blocks of doubling size, trains on each block, then on all of them again, and answers."""
+"""Decodes training examples in blocks of doubling size, trains on each, then on all of them again, and answers."""
 
 import sys
 

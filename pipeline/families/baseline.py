@@ -31,7 +31,7 @@ class Baseline:
         """See `Family.encode`."""
         constants = answer_constants(context.task, context.tokenizer())
         head = Template.of(context.task).head
-        yield one_program(context, cells, [("pipeline.decoders.prompt", {**constants, "PREFIX": head})])
+        yield one_program(context, cells, "pipeline.decoders.prompt", {**constants, "PREFIX": head})
 
 
 FAMILY = Baseline()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.cell import Cell, format_bytes
@@ -68,12 +68,9 @@ def within(program: Program, budget_bytes: int | None) -> bool:
 
 
 def one_program(
-    context: EncodeContext, cells: Sequence[Cell], candidates: Sequence[tuple[str, dict[str, Constant]]]
+    context: EncodeContext, cells: Sequence[Cell], decoder: str, constants: Mapping[str, Constant]
 ) -> Encoded:
-    """The shortest of some payload-free programs, for a family that makes one program a call."""
+    """The program without payload of a family that makes one program a call."""
     (cell,) = cells
     context.report("pack")
-    return Encoded(
-        cell=cell,
-        program=min((pack(decoder, constants) for decoder, constants in candidates), key=lambda p: p.length_bits),
-    )
+    return Encoded(cell=cell, program=pack(decoder, constants))

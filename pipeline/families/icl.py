@@ -12,6 +12,7 @@ from pipeline.cell import Cell
 from pipeline.coding.template import Template, tokens_of
 from pipeline.families.common import answer_constants, head_ids, over_budget, shuffled_train, within
 from pipeline.packing import pack
+from pipeline.packing.link import Constant
 from pipeline.protocols import EncodeContext, Encoded
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class InContext:
         room = model.config.max_position_embeddings - task.max_new_tokens - longest_item(context, tokenizer)
 
         assert cells[0].seed is not None
-        sizes = {"START": template.head, "HEAD": template.head, "STOPS": template.stops}
+        sizes: dict[str, Constant] = {"START": template.head, "HEAD": template.head, "STOPS": template.stops}
         decoder_bytes = len(pack("pipeline.decoders.demonstrations", {**constants, **sizes}).content)
         examples = shuffled_train(task, cells[0].seed)[: _most_shots(cells, decoder_bytes)]
         rows = [tokens_of(tokenizer, template, example) for example in examples]
@@ -76,10 +77,10 @@ class InContext:
 
         def built(cell: Cell, shots: int, intervals: list[Interval], nll_bits: float) -> Encoded:
             payload = Coded(intervals[: ends[shots]], nll_bits).payload(stream[: ends[shots]])
-            sizes = {"START": template.head, "HEAD": template.head, "STOPS": template.stops * shots}
+            placed = {**constants, **sizes, "STOPS": template.stops * shots}
             return Encoded(
                 cell=cell,
-                program=pack("pipeline.decoders.demonstrations", {**constants, **sizes}, payload),
+                program=pack("pipeline.decoders.demonstrations", placed, payload),
                 nll_bits=nll_bits,
                 coded_bits=8 * len(payload),
                 payload_text=tokenizer.decode(head + stream[: ends[shots]]),
@@ -136,7 +137,7 @@ def longest_item(context: EncodeContext, tokenizer: object) -> int:
     texts = [
         template.tail.format(**example.input)
         for split in ("validation", "test")
-        for example in context.task.split(split)  # type: ignore[arg-type]
+        for example in context.task.split(split)
     ]
     return max(len(ids) for ids in tokenizer(texts).input_ids)  # type: ignore[operator]
 

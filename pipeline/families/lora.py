@@ -71,59 +71,57 @@ class Lora:
         from pipeline.decoder_parts.adapt import add_adapter
 
         started = time.monotonic()
-        task, settings, seed = context.task, cells[0].parameters, cells[0].seed
+        task, settings, seed = context.task, Parameters(**cells[0].parameters), cells[0].seed or 0  # type: ignore[arg-type]
         model, tokenizer = context.load()
-        rows = train_rows(task, tokenizer, seed or 0, int(settings["examples"] or 0))
+        rows = train_rows(task, tokenizer, seed, settings.examples)
         head = head_ids(task, tokenizer)
-        adapter_of = {name: settings[name] for name in ("rank", "alpha", "target_modules")}
-        model, adapter = add_adapter(model, seed, **adapter_of)
+        model, adapter = add_adapter(model, seed, settings.rank, settings.alpha, settings.target_modules)
         drawn = [weight.detach().clone() for weight in adapter]
-        adapt(
-            model, adapter, head, rows, lr=settings["lr"], epochs=settings["epochs"], seed=seed, report=context.report
-        )
+        adapt(model, adapter, head, rows, lr=settings.lr, epochs=settings.epochs, seed=seed, report=context.report)
         updates = [(weight.detach() - start).numpy() for weight, start in zip(adapter, drawn, strict=True)]
         template = Template.of(task)
         constants = {
             **answer_constants(task, tokenizer),
-            **{name.upper(): value for name, value in adapter_of.items()},
+            "RANK": settings.rank,
+            "ALPHA": settings.alpha,
+            "TARGET_MODULES": settings.target_modules,
             "HEAD": template.head,
             "SEED": seed,
         }
 
-        def program(step: float, largest: int) -> tuple[Program, int]:
+        def program(step: float, largest: int) -> Program:
             payload = encode_numbers(to_integers(updates, step, largest))
-            packed = pack("pipeline.decoders.adapter", {**constants, "STEP": step}, payload)  # type: ignore[dict-item]
-            return packed, 8 * len(payload)
+            return pack("pipeline.decoders.adapter", {**constants, "STEP": step}, payload)
 
-        def finest(cell: Cell) -> tuple[Program, int, float] | Encoded:
+        def finest(cell: Cell) -> tuple[Program, float] | Encoded:
             """The program with the finest step that keeps the budget: its length falls as the step grows."""
             ladder = steps(updates)
             low, high = 0, len(ladder) - 1
-            smallest, _ = program(ladder[high], 127)
+            smallest = program(ladder[high], 127)
             if not within(smallest, cell.budget_bytes):
                 return over_budget(cell, smallest, "every update rounded to nothing")
             while low < high:
                 middle = (low + high) // 2
-                if within(program(ladder[middle], 127)[0], cell.budget_bytes):
+                if within(program(ladder[middle], 127), cell.budget_bytes):
                     high = middle
                 else:
                     low = middle + 1
-            return *program(ladder[high], 127), ladder[high]
+            return program(ladder[high], 127), ladder[high]
 
-        trained_tokens = sum(map(len, rows)) * int(settings["epochs"] or 0)
+        trained_tokens = sum(map(len, rows)) * settings.epochs
         for cell in cells:
             context.report("round and code the adapter")
             bits = cell.parameters["bits"]
             if isinstance(bits, int):
                 largest = 2 ** (bits - 1) - 1
                 step = step_for_bits(updates, largest)
-                result: tuple[Program, int, float] | Encoded = (*program(step, largest), step)
+                result: tuple[Program, float] | Encoded = (program(step, largest), step)
             else:
                 result = finest(cell)
             if isinstance(result, Encoded):
                 yield result
                 continue
-            packed, coded_bits, step = result
+            packed, step = result
             now = time.monotonic()
             yield Encoded(
                 cell=cell,

@@ -6,6 +6,7 @@ adapter on the block, and after the last block on all of them again.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -67,31 +68,25 @@ class Subset:
         """See `Family.encode`."""
         import torch
 
-        from pipeline.coding.examples import Coded, code_examples, estimate_bits
+        from pipeline.coding.examples import Coded, estimate_bits
         from pipeline.decoder_parts.adapt import add_adapter, train
 
         started = time.monotonic()
-        task, settings, seed = context.task, cells[0].parameters, cells[0].seed
+        task, settings, seed = context.task, Parameters(**cells[0].parameters), cells[0].seed or 0  # type: ignore[arg-type]
         model, tokenizer = context.load()
         head = head_ids(task, tokenizer)
-        rows = train_rows(task, tokenizer, seed or 0, _most_examples(cells))
+        rows = train_rows(task, tokenizer, seed, _most_examples(cells))
         programs = _Programs(context, tokenizer)
-        adapter_of = {name: settings[name] for name in ("rank", "alpha", "target_modules")}
-        model, adapter = add_adapter(model, seed, **adapter_of)
-        optimizer = torch.optim.AdamW(adapter, settings["lr"])
+        model, adapter = add_adapter(model, seed, settings.rank, settings.alpha, settings.target_modules)
+        optimizer = torch.optim.AdamW(adapter, settings.lr)
         coded, done, trained_tokens = Coded([], 0.0), 0, 0
         waiting = list(cells)
         while waiting:
             block = rows[done : done + max(FIRST_BLOCK, done)]
             context.report(f"code examples {done + 1} to {done + len(block)}")
             guesses = estimate_bits(model, head, block) if block else []
-            passes: dict[int, Coded] = {0: Coded([], 0.0)}
-
-            def code(number: int) -> Coded:
-                """The stream after the first `number` examples of the block."""
-                if number not in passes:
-                    passes[number] = code_examples(model, head, block[:number])
-                return coded + passes[number]
+            # What each length of this block gives: cells of one length share a pass.
+            code = functools.cache(functools.partial(_code_block, coded, model, head, block))
 
             still = []
             for cell in waiting:
@@ -109,6 +104,13 @@ class Subset:
                 train(model, optimizer, head, block)
                 trained_tokens += sum(map(len, block))
                 done += len(block)
+
+
+def _code_block(coded: Coded, model: Any, head: list[int], block: list[list[int]], number: int) -> Coded:
+    """The stream after the first `number` examples of a block."""
+    from pipeline.coding.examples import code_examples
+
+    return coded + code_examples(model, head, block[:number]) if number else coded
 
 
 class _Programs:

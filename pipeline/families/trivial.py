@@ -43,7 +43,7 @@ class Trivial:
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""
         decoder, constants = _DECODERS[str(cells[0].parameters["reply"])]
-        yield one_program(context, cells, [(decoder, constants(context.task))])
+        yield one_program(context, cells, decoder, constants(context.task))
 
 
 def _copy(task: Task) -> dict[str, Constant]:

@@ -10,6 +10,7 @@ from pipeline.cell import Cell
 from pipeline.coding.template import Template, tokens_of
 from pipeline.families.common import answer_constants, head_ids
 from pipeline.packing import pack
+from pipeline.packing.link import Constant
 from pipeline.protocols import EncodeContext, Encoded
 
 SHOTS = 2
@@ -57,7 +58,7 @@ class Urial:
         rows = [*first, *between, *second]
         coded = code_examples(model, tokenizer(start).input_ids, [rows])
         payload = coded.payload(rows)
-        demonstrations = {"START": start, "HEAD": template.head, "STOPS": template.stops * SHOTS}
+        demonstrations: dict[str, Constant] = {"START": start, "HEAD": template.head, "STOPS": template.stops * SHOTS}
         shorter = Encoded(
             cell=cell,
             program=pack("pipeline.decoders.demonstrations", {**constants, **demonstrations}, payload),

@@ -173,7 +173,7 @@ def _num_parameters(folder: Path) -> int:
     total = 0
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="np") as weights:
-            for name in weights.keys():
+            for name in weights.keys():  # noqa: SIM118 (the handle is no mapping)
                 size = 1
                 for dimension in weights.get_slice(name).get_shape():
                     size *= dimension

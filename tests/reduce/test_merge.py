@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,7 +74,7 @@ def make_other_cell(path: Path) -> None:
     other = shard_row("other")
     study = Study(path.parents[3] / "elsewhere")
     study.commit_shard(other)
-    os.replace(study.shard_path(other["cell_id"]), path)
+    study.shard_path(other["cell_id"]).replace(path)
 
 
 def make_old(path: Path) -> None:

@@ -17,6 +17,9 @@ from pipeline.runner import Runner
 
 from .conftest import answer
 
+# What an attempt opens outside, where nothing stops it, is left to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
 SECRET = "the answer is 42 "
 
 

@@ -249,7 +249,9 @@ def test_this_machine_has_the_reference_machine() -> None:
 
 
 def test_two_processes_may_build_the_view_at_once(tmp_path: Path) -> None:
-    script = "import sys; from pathlib import Path; from pipeline.runner import build_view; build_view(Path(sys.argv[1]))"
+    script = (
+        "import sys; from pathlib import Path; from pipeline.runner import build_view; build_view(Path(sys.argv[1]))"
+    )
     command = [sys.executable, "-c", script, str(tmp_path)]
     builders = [subprocess.Popen(command, cwd=Path(__file__).parents[2]) for _ in range(2)]
     assert [builder.wait() for builder in builders] == [0, 0]

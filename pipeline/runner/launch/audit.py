@@ -4,7 +4,6 @@ Native code passes it unseen.
 """
 
 # A hook this often called works on plain text.
-# ruff: noqa: PTH118, PTH120
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Isolation by the Linux kernel through system calls: namespaces, Landlock, seccomp, capabilities."""
 
 # Paths go to system calls.
-# ruff: noqa: PTH112, PTH116, PTH123
 
 from __future__ import annotations
 

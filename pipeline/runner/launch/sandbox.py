@@ -5,7 +5,6 @@ new ones (when it ends the kernel ends all that is left in them) and measures th
 """
 
 # Nothing that the program did not ask for is imported without need: no pathlib.
-# ruff: noqa: PTH119, PTH123, PTH207, PTH208
 
 from __future__ import annotations
 

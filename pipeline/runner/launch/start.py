@@ -1,7 +1,6 @@
 """Entry point of the bare interpreter that the runner starts: one cold execution, or a zygote that forks warm ones."""
 
 # Nothing that the program did not ask for is imported without need: no pathlib.
-# ruff: noqa: PTH123
 
 from __future__ import annotations
 

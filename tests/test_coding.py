@@ -1,0 +1,75 @@
+"""Arithmetic coding and the coding of integers: exact, and as short as they can be."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.coding.arithmetic import Interval, encode, ideal_bits
+from pipeline.coding.numbers import LARGEST, encode_numbers, step_for_bits, to_integers
+from pipeline.decoder_parts.arithmetic import reader, weights
+from pipeline.decoder_parts.numbers import add_numbers
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 50, 20_000])
+def test_symbols_come_back_and_cost_less_than_a_byte_over_the_ideal(length: int) -> None:
+    torch.manual_seed(length)
+    tables = [weights(torch.randn(300) * 4) for _ in range(5)]
+    symbols = [random.Random(place).randrange(300) for place in range(length)]
+    intervals = []
+    for place, symbol in enumerate(symbols):
+        table = tables[place % 5]
+        low = int(table[symbol - 1]) if symbol else 0
+        intervals.append(Interval(low, int(table[symbol]), int(table[-1])))
+    payload = encode(intervals)
+    read = reader(payload)
+    assert [read(tables[place % 5]) for place in range(length)] == symbols
+    assert 0 <= 8 * len(payload) - ideal_bits(intervals) < 9
+
+
+def test_code_is_frozen() -> None:
+    intervals = [Interval(place * 7 % 90, place * 7 % 90 + 5, 100) for place in range(12)]
+    assert encode(intervals).hex() == "00c5926b6f59d9"
+
+
+def test_a_payload_that_runs_out_ends_the_program_with_65() -> None:
+    read = reader(b"\x12\x34")
+    with pytest.raises(SystemExit) as end:
+        for _ in range(10):
+            read(torch.arange(1, 65537))
+    assert end.value.code == 65
+
+
+def test_integers_come_back_in_place() -> None:
+    generator = np.random.default_rng(0)
+    updates = [generator.laplace(0, scale, shape).astype(np.float32) for shape in ((1, 64), (64, 1)) for scale in (1, 9)]
+    integers = to_integers(updates, 0.5)
+    tensors = [torch.zeros(update.shape) for update in updates]
+    payload = encode_numbers(integers)
+    add_numbers(payload, tensors, 0.5)
+    for tensor, numbers in zip(tensors, integers, strict=True):
+        assert torch.equal(tensor, torch.tensor(numbers) * 0.5)
+    assert len(payload) % 4 == 0
+    assert max(abs(numbers).max() for numbers in integers) <= LARGEST
+
+
+def test_coded_integers_are_near_their_entropy() -> None:
+    generator = np.random.default_rng(1)
+    numbers = [np.rint(generator.laplace(0, 0.4, 20_000)).astype(np.int32)] * 2
+    _, counts = np.unique(numbers[0], return_counts=True)
+    entropy_bits = -(counts * np.log2(counts / counts.sum())).sum() * 2
+    assert 8 * len(encode_numbers(numbers)) < 1.1 * entropy_bits
+
+
+def test_step_for_bits_beats_its_neighbours() -> None:
+    updates = [np.random.default_rng(2).normal(size=5000).astype(np.float32)]
+
+    def error(step: float) -> float:
+        return float(np.square(to_integers(updates, step, 3)[0] * step - updates[0]).sum())
+
+    step = step_for_bits(updates, 3)
+    assert error(step) < error(step * 1.3)
+    assert error(step) < error(step / 1.3)

@@ -1,0 +1,158 @@
+"""From a grid file to verified programs and curves, through the commands, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import ProgramError
+from pipeline.packing import unpack
+from pipeline.runner import Runner
+from pipeline.store import Study, read_shard
+
+GRID = """
+study: tiny
+tasks: [chain-sum]
+models: [{model}, {model}@random-1]
+programs:
+  - {{family: trivial, reply: [copy, constant]}}
+  - {{family: baseline}}
+  - {{family: urial}}
+  - {{family: icl, shots: [1, 3]}}
+  - {{family: icl, budgets: [1250B, 200B]}}
+  - {{family: subset, examples: 12, epochs: [1, 2]}}
+  - {{family: subset, budgets: [1700B]}}
+  - {{family: lora, examples: 8, epochs: 1, bits: 4}}
+  - {{family: lora, examples: 8, epochs: 1, budgets: [2KiB]}}
+evaluation: {{validation_items: 3, test_items: 4}}
+"""
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "grid.yaml").write_text(GRID.format(model=tiny_model))
+    return folder
+
+
+def tcx(folder: Path, *arguments: str, check: bool = True, results: str = "results") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *arguments, *(["--results", results] if arguments[0] != "doctor" else [])],
+        cwd=folder,
+        env=os.environ | {"TCX_CACHE": str(folder / "cache"), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=check,
+    )
+
+
+@pytest.fixture(scope="module")
+def study(workplace: Path) -> Study:
+    tcx(workplace, "run", "grid.yaml", "--jobs", "2")
+    return Study(workplace / "results" / "tiny")
+
+
+@pytest.fixture(scope="module")
+def rows(study: Study) -> list[dict[str, Any]]:
+    return [read_shard(path, path.stem) for path in study.shard_files()]
+
+
+def test_every_cell_has_a_shard_and_every_length_is_a_file(study: Study, rows: list[dict[str, Any]]) -> None:
+    assert len(rows) == 2 * 13
+    for row in rows:
+        if row["status"] == "infeasible":
+            assert (row["family"], row["budget_bytes"]) == ("icl", 200)
+            continue
+        content = study.program_path(row["program_sha256"]).read_bytes()
+        assert 8 * len(content) == row["program_length_bits"]
+        assert row["isolation"] == "kernel"
+        if row["budget_bytes"]:
+            assert len(content) <= row["budget_bytes"]
+
+
+def test_real_bits_are_near_the_ideal(rows: list[dict[str, Any]]) -> None:
+    coded = [row for row in rows if row["coded_bits"]]
+    assert {row["family"] for row in coded} >= {"icl", "subset"}
+    for row in coded:
+        assert row["nll_bits"] < row["coded_bits"] <= 1.01 * row["nll_bits"] + 64
+
+
+def test_verify_runs_every_program_cold(workplace: Path, rows: list[dict[str, Any]]) -> None:
+    summary = json.loads(tcx(workplace, "verify", "tiny", "--json").stdout)
+    assert (summary["verified"], summary["failed"]) == (sum(row["status"] == "ok" for row in rows), 0)
+
+
+def test_a_flipped_bit_and_a_foreign_base_are_refused(
+    workplace: Path, study: Study, rows: list[dict[str, Any]], tiny_model: Path
+) -> None:
+    row = next(row for row in rows if row["family"] == "subset" and not row["model"].endswith("random-1"))
+    content = bytearray(study.program_path(row["program_sha256"]).read_bytes())
+    _, payload = unpack(bytes(content))
+    foreign = next(
+        facts.parent / "files"
+        for facts in (workplace / "cache" / "models").glob("*/staged.json")
+        if json.loads(facts.read_text())["random_seed"] == 1
+    )
+    with Runner(workplace / "cache", warm=True) as runner:
+        with pytest.raises(ProgramError) as refused:
+            runner.execute(bytes(content), foreign, [{"sum": "1 + 1"}], time_limit_seconds=120)
+        assert refused.value.cause == "program-payload"
+        content[len(payload) // 2] ^= 1
+        with pytest.raises(ProgramError) as refused:
+            runner.execute(bytes(content), tiny_model, [{"sum": "1 + 1"}], time_limit_seconds=120)
+        assert refused.value.cause == "program-payload"
+
+
+def test_curves_figures_show_and_status(workplace: Path, study: Study, rows: list[dict[str, Any]]) -> None:
+    for name in ("points", "frontier", "complexity"):
+        assert study.table_path(name, "csv").stat().st_size > 0
+        assert study.table_path(name, "parquet").stat().st_size > 0
+    assert study.figure_path("chain-sum", "svg").is_file()
+    status = json.loads(tcx(workplace, "status", "tiny", "--json").stdout)
+    assert status["states"]["done"] == len(rows)
+    row = next(row for row in rows if row["family"] == "icl" and row["status"] == "ok")
+    shown = json.loads(tcx(workplace, "show", row["cell_id"][:16], "--json").stdout)
+    assert shown["program_length_bits"] == row["program_length_bits"]
+    assert "Calculate:" in shown["source"]
+    assert "Calculate:" in shown["payload_text"]
+
+
+def test_a_second_run_redoes_nothing(workplace: Path, study: Study) -> None:
+    before = {path: path.stat().st_mtime_ns for path in study.shard_files()}
+    tcx(workplace, "run", "grid.yaml")
+    assert {path: path.stat().st_mtime_ns for path in study.shard_files()} == before
+
+
+def test_a_killed_run_goes_on_and_gives_the_same_programs(workplace: Path, study: Study) -> None:
+    other = Study(workplace / "killed" / "tiny")
+    seen: dict[Path, int] = {}
+    for seconds in (9.0, 14.0):
+        run = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.cli", "run", "grid.yaml", "--results", "killed"],
+            cwd=workplace,
+            env=os.environ | {"TCX_CACHE": str(workplace / "cache")},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(seconds)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        time.sleep(1)
+        assert {path: path.stat().st_mtime_ns for path in seen} == seen
+        seen = {path: path.stat().st_mtime_ns for path in other.shard_files()}
+    tcx(workplace, "run", "grid.yaml", results="killed")
+    assert {path: path.stat().st_mtime_ns for path in seen} == seen
+
+    def digests(found: Study) -> dict[str, str]:
+        return {path.stem: read_shard(path, path.stem)["program_sha256"] for path in found.shard_files()}
+
+    assert digests(other) == digests(study)
+    assert other.table_path("frontier", "csv").read_text() == study.table_path("frontier", "csv").read_text()
