@@ -45,7 +45,8 @@ def test_a_payload_that_runs_out_ends_the_program_with_65() -> None:
 
 def test_integers_come_back_in_place() -> None:
     generator = np.random.default_rng(0)
-    updates = [generator.laplace(0, scale, shape).astype(np.float32) for shape in ((1, 64), (64, 1)) for scale in (1, 9)]
+    kinds = [(shape, scale) for shape in ((1, 64), (64, 1)) for scale in (1, 9)]
+    updates = [generator.laplace(0, scale, shape).astype(np.float32) for shape, scale in kinds]
     integers = to_integers(updates, 0.5)
     tensors = [torch.zeros(update.shape) for update in updates]
     payload = encode_numbers(integers)

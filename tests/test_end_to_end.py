@@ -43,14 +43,14 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Pat
     return folder
 
 
-def tcx(folder: Path, *arguments: str, check: bool = True, results: str = "results") -> subprocess.CompletedProcess[str]:
+def tcx(folder: Path, *arguments: str, results: str = "results") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *arguments, *(["--results", results] if arguments[0] != "doctor" else [])],
+        [sys.executable, "-m", "pipeline.cli", *arguments, "--results", results],
         cwd=folder,
         env=os.environ | {"TCX_CACHE": str(folder / "cache"), "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        check=check,
+        check=True,
     )
 
 

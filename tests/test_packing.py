@@ -53,7 +53,7 @@ def test_only_what_is_reached_is_linked() -> None:
 
 
 def test_missing_and_unknown_constants_are_refused() -> None:
-    with pytest.raises(ValueError, match="takes.*FIELD.*not.*REPLY"):
+    with pytest.raises(ValueError, match=r"takes.*FIELD.*not.*REPLY"):
         link("pipeline.decoders.copy", {"REPLY": "1"})
 
 
