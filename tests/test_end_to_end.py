@@ -13,9 +13,14 @@ from typing import Any
 
 import pytest
 
+from pipeline import catalog
+from pipeline.cell import Evaluation
 from pipeline.errors import ProgramError
+from pipeline.evaluate import items_of
 from pipeline.packing import unpack
 from pipeline.runner import Runner
+from pipeline.runner.items import read_outputs, write_inputs
+from pipeline.runner.reference_machine import build_view
 from pipeline.store import Study, read_shard
 
 GRID = """
@@ -88,6 +93,34 @@ def test_real_bits_are_near_the_ideal(rows: list[dict[str, Any]]) -> None:
 def test_verify_runs_every_program_cold(workplace: Path, rows: list[dict[str, Any]]) -> None:
     summary = json.loads(tcx(workplace, "verify", "tiny", "--json").stdout)
     assert (summary["verified"], summary["failed"]) == (sum(row["status"] == "ok" for row in rows), 0)
+
+
+def test_programs_run_by_plain_python_where_this_package_is_not(
+    workplace: Path, study: Study, rows: list[dict[str, Any]], tiny_model: Path
+) -> None:
+    """A virtual environment with the packages of the reference machine, and the command that the README tells."""
+    python = workplace / "bare" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", python.parents[1]], check=True)
+    packages = python.parents[1] / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    (packages / "reference.pth").write_text(f"{build_view(workplace / 'cache')}\n")
+    assert subprocess.run([python, "-c", "import pipeline"], cwd=packages, capture_output=True).returncode == 1
+    trained = [row for row in rows if row["status"] == "ok" and not row["model"].endswith("random-1")]
+    items = items_of(catalog.task("chain-sum"), Evaluation(validation_items=3, test_items=4))
+    inputs = [dict(example.input) for split in ("validation", "test") for example in items[split]]
+    for family in ("icl", "subset", "lora"):
+        row = next(row for row in trained if row["family"] == family)
+        ids = write_inputs(workplace / "inputs.jsonl", inputs)
+        with (workplace / "inputs.jsonl").open() as source, (workplace / "outputs.jsonl").open("w") as target:
+            subprocess.run(
+                [python, study.program_path(row["program_sha256"]), tiny_model],
+                stdin=source,
+                stdout=target,
+                stderr=subprocess.DEVNULL,
+                cwd=packages,
+                check=True,
+            )
+        outputs = read_outputs(workplace / "outputs.jsonl", ids)
+        assert list(outputs) == row["validation"]["predictions"] + row["test"]["predictions"]
 
 
 def test_a_flipped_bit_and_a_foreign_base_are_refused(

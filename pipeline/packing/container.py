@@ -65,9 +65,18 @@ def unpack(content: bytes) -> tuple[str, bytes]:
 
 
 def minify(source: str) -> str:
-    """The shortest spelling that the minifier finds for a source that nothing else imports from."""
+    """The shortest spelling that the minifier finds for a source that nothing else imports from.
+
+    Literals stay where they are: deflate makes a repeated one shorter than a name for it.
+    """
     return str(
-        python_minifier.minify(source, remove_literal_statements=True, rename_globals=True, prefer_single_line=True)
+        python_minifier.minify(
+            source,
+            remove_literal_statements=True,
+            rename_globals=True,
+            prefer_single_line=True,
+            hoist_literals=False,
+        )
     )
 
 
