@@ -77,12 +77,10 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """One line for people: task, model, family, parameters, budget, seed."""
-        parts = [f"{name}={value}" for name, value in self.parameters.items() if value is not None]
-        if self.budget_bytes is not None:
-            parts.append(f"budget={format_bytes(self.budget_bytes)}")
-        if self.seed is not None:
-            parts.append(f"seed={self.seed}")
+        """One line for people: task, model, family, budget, seed, parameters."""
+        parts = [] if self.budget_bytes is None else [f"budget={format_bytes(self.budget_bytes)}"]
+        parts += [] if self.seed is None else [f"seed={self.seed}"]
+        parts += [f"{name}={value}" for name, value in self.parameters.items() if value is not None]
         return f"{self.task} / {self.model} / {self.family}" + (f" ({', '.join(parts)})" if parts else "")
 
     def __reduce__(self) -> tuple[Callable[[Mapping[str, Any]], Cell], tuple[dict[str, Any]]]:

@@ -158,8 +158,8 @@ def _serve(
 
 def _follow(events: IO[str], progress: Progress, total: Any, line: Any) -> bool:
     """Shows the events of one group; False where the worker ended before the group."""
-    for text in events:
-        event = json.loads(text)
+    for line_of_text in events:
+        event = json.loads(line_of_text)
         kind = event["event"]
         if kind == "idle":
             return True
@@ -171,8 +171,8 @@ def _follow(events: IO[str], progress: Progress, total: Any, line: Any) -> bool:
             last = event["message"].strip().splitlines()[-1]
             progress.console.print(f"failed ({event['cause']}): {event['cell']}: {last}", style="red", markup=False)
         elif event["status"] == "ok":
-            score = f"{event['bytes']:>7,} bytes  test {event['performance']:6.2f}"
-            progress.console.print(f"{score}  {event['cell']}", markup=False, highlight=False)
+            text = f"{event['bytes']:>9,} bytes  test {event['performance']:6.2f}  {event['cell']}"
+            progress.console.print(text, markup=False, highlight=False, no_wrap=True, overflow="ellipsis")
     return False
 
 

@@ -108,7 +108,7 @@ def test_parameters_cannot_be_changed() -> None:
 
 def test_label_names_what_is_set() -> None:
     assert FULL.label == (
-        "gsm8k / smollm2-135m@random-6 / subset (epochs=3, lr=0.0001, order=löss, shuffle=True, budget=16 KiB, seed=7)"
+        "gsm8k / smollm2-135m@random-6 / subset (budget=16 KiB, seed=7, epochs=3, lr=0.0001, order=löss, shuffle=True)"
     )
 
 

@@ -29,7 +29,7 @@ def answer(
         rows = extend(
             model,
             prefix,
-            [tokenizer(tail.format(**item["input"])).input_ids[skip:] for item in items[:32]],
+            [tokenizer(tail.format(**item["input"])).input_ids[skip:] for item in items[:128]],
             lambda _, logits: int(logits.argmax()),
             lambda row: (
                 stop in tokenizer.decode(row) or row[-1] == tokenizer.eos_token_id or len(row) == max_new_tokens
@@ -38,4 +38,4 @@ def answer(
         for item, row in zip(items, rows):
             text = tokenizer.decode(row, skip_special_tokens=True)
             print(json.dumps({"id": item["id"], "output": text.split(stop)[0]}))
-        items = items[32:]
+        items = items[128:]

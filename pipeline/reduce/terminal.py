@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -32,11 +32,12 @@ def print_reduction(reduction: Reduction, console: Console) -> None:
     contrast = _by_task(reduction.contrast.to_pylist())
     if reduction.select == "test":
         console.print("[bold]selected on the test split[/bold]: scores are optimistic and have no intervals\n")
+    varying = varying_parameters(reduction.points.select(["family", "parameters"]).to_pylist())
     for task in sorted(set(reduction.points["task"].to_pylist())):
         if task not in frontier:
             console.print(f"{escape(task)}: no program, all cells are infeasible\n")
             continue
-        for table in frontier_tables(frontier[task]):
+        for table in frontier_tables(frontier[task], varying):
             console.print(table)
         console.print(complexity_table(complexity[task]))
         for line in contrast_lines(contrast[task]):
@@ -46,8 +47,24 @@ def print_reduction(reduction: Reduction, console: Console) -> None:
         console.print(escape(line), highlight=False, soft_wrap=True)
 
 
-def frontier_tables(rows: Iterable[Row]) -> list[Table]:
-    """Frontier of each model of one task, scope `all`."""
+def varying_parameters(points: Iterable[Row]) -> dict[str, set[str]]:
+    """Parameters that programs of one family differ in, by family: the others would say the same on every line."""
+    values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for row in points:
+        for name, value in json.loads(row["parameters"] or "{}").items():
+            values[row["family"]][name].add(repr(value))
+    return {
+        family: {name for name, seen in of_family.items() if len(seen) > 1} for family, of_family in values.items()
+    }
+
+
+def frontier_tables(rows: Iterable[Row], varying: Mapping[str, set[str]]) -> list[Table]:
+    """Frontier of each model of one task, scope `all`.
+
+    Args:
+        rows: members of the frontiers of one task.
+        varying: what `varying_parameters` returned: the parameters that are shown.
+    """
     of_model: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         if row["scope"] == ALL_SCOPE:
@@ -69,7 +86,7 @@ def frontier_tables(rows: Iterable[Row]) -> list[Table]:
                 format_score(row["test_performance"]),
                 format_interval(row["test_low"], row["test_high"]),
                 escape(row["family"]),
-                escape(format_parameters(row)),
+                escape(format_parameters(row, varying.get(row["family"], set()))),
             )
         tables.append(table)
     return tables
@@ -182,12 +199,11 @@ def format_complexity(row: Row) -> str:
     return f"> {format_bytes(row['largest_program_bits'] // 8)} (largest program)"
 
 
-def format_parameters(row: Row) -> str:
-    """Parameters that are set, budget and seed of a program."""
+def format_parameters(row: Row, shown: Collection[str]) -> str:
+    """Budget, the shown parameters that are set, and seed of a program."""
     parameters: dict[str, Any] = json.loads(row["parameters"] or "{}")
-    parts = [f"{name}={value}" for name, value in parameters.items() if value is not None]
-    if row["budget_bytes"] is not None:
-        parts.append(f"budget={format_bytes(row['budget_bytes'])}")
+    parts = [] if row["budget_bytes"] is None else [f"budget={format_bytes(row['budget_bytes'])}"]
+    parts += [f"{name}={value}" for name, value in parameters.items() if name in shown and value is not None]
     if row["seed"] is not None:
         parts.append(f"seed={row['seed']}")
     return " ".join(parts)

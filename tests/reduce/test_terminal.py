@@ -20,9 +20,11 @@ def printed(reduction: Reduction) -> str:
 
 
 def two_models() -> list[Row]:
-    twin = {"model": "tiny@random-1", "model_identity": "2" * 64}
+    twin = {"model": "tiny@random-1", "model_identity": "2" * 64, "parameters": '{"lr":0.2,"rank":8}'}
     return [
-        shard_row("a", length_bytes=1000, budget_bytes=1024, validation=18, test=17, parameters='{"lr":0.1}', seed=1),
+        shard_row(
+            "a", length_bytes=1000, budget_bytes=1024, validation=18, test=17, parameters='{"lr":0.1,"rank":8}', seed=1
+        ),
         shard_row("b", **twin, length_bytes=1010, budget_bytes=1024, validation=2, test=3),
         shard_row("c", task="impossible", status="infeasible"),
     ]
@@ -32,8 +34,9 @@ def test_all_parts(make_study: MakeStudy) -> None:
     rows = two_models()
     text = printed(reduce_studies([make_study(rows, planned=[*rows, shard_row("late", seed=7)]).folder]))
     assert "sums / tiny: frontier, accuracy" in text
-    for part in ("1000 B", "8,000", "90.0", "85.0", "[64.0, 94.8]", "lr=0.1 budget=1 KiB seed=1"):
+    for part in ("1000 B", "8,000", "90.0", "85.0", "[64.0, 94.8]", "budget=1 KiB lr=0.1 seed=1"):
         assert part in text
+    assert "rank" not in text  # the same for all
     assert "> 1010 B (largest program)" in text
     assert "sums: at <= 1 KiB tiny is above tiny@random-1 by 70.0 [50.0, 90.0] points of accuracy" in text
     assert "impossible: no program, all cells are infeasible" in text
