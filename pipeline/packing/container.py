@@ -16,9 +16,6 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 
-import python_minifier
-import zopfli.zlib
-
 from pipeline.packing.link import Constant, link, placeholders
 from pipeline.protocols import Program
 
@@ -69,6 +66,8 @@ def minify(source: str) -> str:
 
     Literals stay where they are: deflate makes a repeated one shorter than a name for it.
     """
+    import python_minifier  # not in the base install, which plans and reduces only
+
     return str(
         python_minifier.minify(
             source,
@@ -83,6 +82,8 @@ def minify(source: str) -> str:
 @functools.lru_cache(maxsize=256)
 def _squeeze(source: str) -> tuple[bytes, int, int]:
     """Raw deflate stream of a source, its size before, and its CRC-32."""
+    import zopfli.zlib
+
     raw = source.encode()
     compressed = zopfli.zlib.compress(raw, numiterations=50)
     deflated = compressed[2:-4]
