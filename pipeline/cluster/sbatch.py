@@ -1,0 +1,307 @@
+"""The script that Slurm is given for one array or job. Rendered by submitit, from a profile and a shape."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.cluster.profile import Profile
+from pipeline.cluster.values import GPU_REQUESTS
+from pipeline.errors import UserError
+
+SETUP_FAILED_STATUS = 78
+"""Exit status of a job whose environment could not be made (EX_CONFIG of sysexits.h); the command never started."""
+SETUP_FAILED_MESSAGE = 'echo "tcx: setup failed on ${SLURMD_NODENAME:-$(hostname)}: $BASH_COMMAND" >&2'
+SIGNAL = "USR2"
+"""Sent to every process before the end of a job. NCCL may catch USR1."""
+
+EXPORTED = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER")
+"""All that a job takes from the shell that submits it."""
+OFFLINE = {"HF_DATASETS_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+NODE_LOCAL_CACHES = {
+    "MPLCONFIGDIR": "matplotlib",
+    "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    "TORCH_EXTENSIONS_DIR": "torch-extensions",
+    "TRITON_CACHE_DIR": "triton",
+}
+"""Caches that break when nodes share them -> folder on the node's own disk."""
+
+INHERITED_PREFIXES = ("OMPI_", "PMI", "SBATCH_", "SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_", "TORCHELASTIC_")
+INHERITED_NAMES = frozenset(
+    {
+        "GROUP_RANK",
+        "GROUP_WORLD_SIZE",
+        "LOCAL_RANK",
+        "LOCAL_WORLD_SIZE",
+        "MASTER_ADDR",
+        "MASTER_PORT",
+        "NODE_RANK",
+        "RANK",
+        "ROLE_NAME",
+        "ROLE_RANK",
+        "ROLE_WORLD_SIZE",
+        "WORLD_SIZE",
+    }
+)
+KEPT_NAMES = frozenset({"SLURM_CONF"})
+"""Where the cluster is, not which job we are in."""
+
+VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """Resources of one array task. Tasks of one array have one shape.
+
+    Attributes:
+        processes: processes of the task, one Slurm task each; the same number on every node.
+        nodes: nodes that they are spread over.
+        gpus_per_process: 0 or 1.
+        cpus_per_process: CPUs of each process.
+        memory_gib: memory of each **node**, as `--mem` counts it; None leaves it to the site.
+        walltime_minutes: time limit.
+    """
+
+    processes: int
+    nodes: int
+    gpus_per_process: int
+    cpus_per_process: int
+    memory_gib: float | None
+    walltime_minutes: int
+
+    def __post_init__(self) -> None:
+        if min(self.processes, self.nodes, self.cpus_per_process, self.walltime_minutes) < 1:
+            raise ValueError(f"a job has at least one process, node, CPU and minute: {self}")
+        if self.processes % self.nodes or self.gpus_per_process not in (0, 1):
+            raise ValueError(f"the same number of processes on each node, each with one GPU or none: {self}")
+
+    @property
+    def processes_per_node(self) -> int:
+        """Processes on each node."""
+        return self.processes // self.nodes
+
+
+def shape_of(profile: Profile, *, processes: int, walltime_minutes: int, nodes: int = 1, gpu: bool = True) -> Shape:
+    """The shape with the profile's CPUs and memory for each process."""
+    memory = profile.memory_gib_per_gpu
+    return Shape(
+        processes=processes,
+        nodes=nodes,
+        gpus_per_process=int(gpu),
+        cpus_per_process=profile.cpus_per_gpu,
+        memory_gib=None if memory is None else memory * (processes // nodes),
+        walltime_minutes=walltime_minutes,
+    )
+
+
+def allocated_gpus_per_node(profile: Profile, shape: Shape) -> int:
+    """GPUs that each node of such a job occupies, which is what a site bills: all of them where nodes are whole."""
+    if profile.whole_node:
+        return profile.gpus_per_node or 0
+    return shape.processes_per_node * shape.gpus_per_process
+
+
+def sbatch_text(
+    profile: Profile,
+    shape: Shape,
+    *,
+    job_name: str,
+    comment: str,
+    array_tasks: int | None,
+    log_folder: Path,
+    command: str,
+    excluded_nodes: Sequence[str] = (),
+    dependency: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """The whole script.
+
+    Args:
+        profile: the site.
+        shape: resources of each array task.
+        job_name: name in the queue.
+        comment: `--comment`, by which a job is found again.
+        array_tasks: number of array tasks; None for a single job.
+        log_folder: must exist when the job starts, since Slurm makes no folders. See `log_files`.
+        command: a program and its arguments, as shell text; one process of it for each Slurm task.
+        excluded_nodes: nodes to avoid.
+        dependency: `--dependency`, such as `afterany:17`.
+        environment: further variables, taken literally; they win over those of the profile.
+
+    Raises:
+        UserError: the profile lacks a required key, or the shape is more than the site has or allows.
+    """
+    # Here because it takes a while to load and a plan needs only shapes.
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    profile.check_complete()
+    _check_limits(profile, shape, array_tasks)
+    in_array = array_tasks is not None
+    gpus = _gpu_option(profile, allocated_gpus_per_node(profile, shape))
+    log = f"{_literal(log_folder.absolute())}/{'%A_%a' if in_array else '%j'}_"
+    # Slurm sends the signal up to a minute early, which in a very short job would be at its start.
+    lead = min(profile.signal_lead_seconds, max(1, (shape.walltime_minutes - 1) * 30))
+    additional: dict[str, Any] = {
+        **{name: value or True for name, value in profile.options.items()},
+        **gpus,
+        "output": f"{log}batch.log",
+        "signal": f"{SIGNAL}@{lead}",
+        "export": ",".join(EXPORTED),
+        "requeue" if profile.requeue else "no-requeue": True,
+    }
+    text: str = _make_sbatch_string(
+        command=_step(shape, log, command),
+        folder=log_folder,
+        job_name=job_name,
+        partition=profile.partition,
+        time=shape.walltime_minutes,
+        nodes=shape.nodes,
+        ntasks_per_node=shape.processes_per_node,
+        cpus_per_task=shape.cpus_per_process,
+        qos=profile.qos,
+        setup=_setup(profile, shape, environment or {}),
+        teardown=_teardown(profile),
+        mem=_memory(profile, shape),
+        comment=comment,
+        constraint=profile.constraint,
+        exclude=",".join(excluded_nodes) or None,
+        account=profile.account,
+        dependency=dependency,
+        exclusive=profile.whole_node or None,
+        array_parallelism=profile.array_parallelism or array_tasks or 1,
+        wckey=None,  # type: ignore[arg-type]  # sites without wckeys refuse submitit's default one; None leaves it out
+        stderr_to_stdout=True,
+        map_count=array_tasks,
+        additional_parameters=additional,
+        # The step is started by our own line: its logs need the number of the attempt, which no pattern of Slurm has.
+        use_srun=False,
+    )
+    return text + "\n"
+
+
+def log_files(log_folder: Path, job_id: str) -> list[Path]:
+    """Logs of one job (`17`, or `17_3` in an array): the batch log, then one per process and attempt."""
+    pattern = re.compile(rf"{re.escape(job_id)}_(?:batch|(\d+)_(\d+))\.log")
+    found = [(match, path) for path in log_folder.glob(f"{job_id}_*.log") if (match := pattern.fullmatch(path.name))]
+    # Attempts in their order, and within one the processes.
+    found.sort(key=lambda item: (int(item[0][2] or -1), int(item[0][1] or -1)))
+    return [path for _, path in found]
+
+
+def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables without what a job is told about itself.
+
+    A job that is submitted from inside of another one would else inherit, say, the CPU binding of that one.
+    """
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in KEPT_NAMES or not (name in INHERITED_NAMES or name.startswith(INHERITED_PREFIXES))
+    }
+
+
+def _check_limits(profile: Profile, shape: Shape, array_tasks: int | None) -> None:
+    limits: Iterable[tuple[str, int, int | None]] = (
+        ("max_walltime_minutes", shape.walltime_minutes, profile.max_walltime_minutes),
+        ("gpus_per_node", shape.processes_per_node * shape.gpus_per_process, profile.gpus_per_node),
+        ("max_array_size", array_tasks or 1, profile.max_array_size),
+    )
+    over = [
+        f"{key} is {limit} and {asked} is asked for"
+        for key, asked, limit in limits
+        if limit is not None and asked > limit
+    ]
+    if over:
+        raise UserError(f"profile {profile.name!r} does not allow this job: {'; '.join(over)}")
+
+
+def _gpu_option(profile: Profile, count: int) -> dict[str, str]:
+    style = GPU_REQUESTS[profile.gpu_request]
+    if style is None or count == 0:
+        return {}
+    option, prefix = style
+    kind = f"{profile.gpu_type}:" if profile.gpu_type else ""
+    return {option: f"{prefix}{kind}{count}"}
+
+
+def _memory(profile: Profile, shape: Shape) -> str | None:
+    if shape.memory_gib is not None:
+        return f"{round(shape.memory_gib * 1024)}M"
+    return "0" if profile.whole_node else None  # 0 is all of the node
+
+
+def _step(shape: Shape, log: str, command: str) -> str:
+    options = [
+        "--unbuffered",
+        "--open-mode=append",
+        # Else the step gets only what `sbatch --export` lists, and nothing that is set in this script.
+        "--export=ALL",
+        # Since Slurm 22.05 a step does not inherit it.
+        f"--cpus-per-task={shape.cpus_per_process}",
+        # Processes may work on cells of their own: the end of one must not end the others.
+        "--kill-on-bad-exit=0",
+        f"--output={shlex.quote(log)}%t_${{SLURM_RESTART_COUNT:-0}}.log",
+    ]
+    return " ".join(["srun", *options, command])
+
+
+def _setup(profile: Profile, shape: Shape, environment: Mapping[str, str]) -> list[str]:
+    on_each_node = _on_each_node(shape)
+    lines = [
+        'export node_local="${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/task-complexity-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}"',
+        f"""clean_up() {{ {on_each_node}rm -rf -- "$node_local"; }}""",
+        f"""trap '{SETUP_FAILED_MESSAGE}; clean_up; exit {SETUP_FAILED_STATUS}' EXIT""",
+    ]
+    if profile.setup or profile.environment:
+        # The submitter's functions and variables stay behind; a site defines `module` and $SCRATCH here. Some
+        # distributions also set PATH anew here, and lose the programs that were found on submitting.
+        lines.append('if [ -r /etc/profile ]; then given=$PATH; . /etc/profile; PATH="$given:$PATH"; fi')
+    # Without -u: scripts of modules and conda read variables that are not set.
+    lines.append("set -eo pipefail")
+    # What somebody else has put into /tmp under this name must not be used: caches hold code.
+    lines.append(f"""{on_each_node}bash -ec 'mkdir -p -m 700 "$node_local"; [ -O "$node_local" ]'""")
+    lines += [f'export {name}="$node_local/{folder}"' for name, folder in NODE_LOCAL_CACHES.items()]
+    lines += [f"export {name}={value}" for name, value in (OFFLINE if profile.offline else {}).items()]
+    lines += [f"export {name}={_expandable(value)}" for name, value in profile.environment.items()]
+    lines += profile.setup
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
+    lines += ["set +eo pipefail", "trap - EXIT"]
+    if profile.setup:
+        lines.append("if type module >/dev/null 2>&1; then module list; fi")
+    # Without a handler the shell would end at once, before the step has saved and the lines below have run.
+    lines.append("trap : TERM")
+    return lines
+
+
+def _teardown(profile: Profile) -> list[str]:
+    # A job that is ended gets TERM more than once, and cleaning up must outlive the next one.
+    return ["command_status=$?", "trap '' TERM", *profile.teardown, "clean_up", 'exit "$command_status"']
+
+
+def _on_each_node(shape: Shape) -> str:
+    """What makes a command run once on each node."""
+    if shape.nodes == 1:
+        return ""
+    return f"srun --nodes={shape.nodes} --ntasks={shape.nodes} --ntasks-per-node=1 --export=ALL "
+
+
+def _literal(path: Path) -> str:
+    return str(path).replace("%", "%%")
+
+
+def _expandable(value: str) -> str:
+    """In double quotes, with `$NAME` and `${NAME}` as the only expansions; a variable that is not set ends the job."""
+    parts: list[str] = []
+    end = 0
+    for match in VARIABLE.finditer(value):
+        parts += [_escaped(value[end : match.start()]), f"${{{match[1] or match[2]}:?}}"]
+        end = match.end()
+    return f'"{"".join(parts)}{_escaped(value[end:])}"'
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r'[\\"`$]', r"\\\g<0>", text)
