@@ -52,6 +52,13 @@ Results = Annotated[
     str | None,
     typer.Option("--results", metavar="DIR", help="Folder of the studies; else $TCX_RESULTS, else ./results."),
 ]
+Cluster = Annotated[
+    str,
+    typer.Option("--cluster", metavar="PROFILE", help="Cluster profile: name of one in slurm/, or path of your own."),
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Value that wins over the profile's; repeatable.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for scripts.")]
 
 
@@ -115,6 +122,87 @@ def run(
 
     summary = run_grid(find_grid(grid), results=results, jobs=jobs, console=_console())
     raise typer.Exit(1 if summary.failed else 0)
+
+
+@app.command(epilog="Example: tcx submit jobs/quickstart.yaml --cluster mila --set account=def-ada")
+def submit(
+    grid: GridName,
+    cluster: Cluster,
+    set_: Settings = None,
+    results: Results = None,
+    part: Annotated[
+        str, typer.Option("--part", metavar="I/N", help="Only part i of n, for a study on several clusters.")
+    ] = "1/1",
+    retry: Annotated[
+        str | None,
+        typer.Option(
+            "--retry", metavar="CAUSE", help="Only cells that failed with this cause; 'failed' for any cause."
+        ),
+    ] = None,
+    reduce: Annotated[
+        bool, typer.Option("--reduce", help="Add a job that reduces when all others have ended.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hand what is neither done nor queued to Slurm, and return. Saying it again resumes."""
+    from pipeline.cluster.submit import submit as library
+    from pipeline.grid import find_grid
+
+    summary = library(
+        find_grid(grid),
+        cluster,
+        settings=_settings(set_),
+        results=results,
+        part=_part(part),
+        retry=_cause(retry),
+        reduce=reduce,
+        console=_console(stderr=as_json),
+    )
+    _show(summary, as_json)
+
+
+@app.command(epilog="Example: tcx logs quickstart 3f9a --attempt 1")
+def logs(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name or folder of a study.")],
+    cell: Annotated[str, typer.Argument(metavar="CELL", help="Start of the id of a cell.")],
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, metavar="N", help="Lines from the end of each.")] = 40,
+    results: Results = None,
+) -> None:
+    """Show the logs of the jobs that worked on a cell, oldest job first."""
+    from pipeline.cluster.control import show_logs
+
+    show_logs(study, cell, results=results, num_lines=lines, console=_console())
+
+
+@app.command(epilog="Example: tcx cancel quickstart --pending")
+def cancel(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name or folder of a study.")],
+    pending: Annotated[bool, typer.Option("--pending", help="Only jobs that wait.")] = False,
+    running: Annotated[bool, typer.Option("--running", help="Only jobs that run.")] = False,
+    cells: Annotated[
+        str | None,
+        typer.Option("--cells", metavar="PATTERN", help="Only jobs with a cell whose text matches, as *lora*."),
+    ] = None,
+    results: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel jobs of a study in the queue. Their cells wait for `tcx submit --retry cancelled`."""
+    from pipeline.cluster.control import cancel as library
+
+    # Neither means both.
+    states = {True} if running and not pending else {False} if pending and not running else {True, False}
+    _show(library(study, results=results, running_states=states, pattern=cells), as_json)
+
+
+@app.command(epilog="Example: tcx profile mila --set account=def-ada")
+def profile(
+    name: Annotated[str, typer.Argument(metavar="PROFILE", help="Name or path of a cluster profile.")],
+    set_: Settings = None,
+) -> None:
+    """Show a cluster profile: every value and the file that it comes from."""
+    from pipeline.cluster.inspect import show_profile
+
+    show_profile(name, _console(), _settings(set_))
 
 
 @app.command(epilog="Example: tcx status quickstart --why 3f9a")
@@ -201,12 +289,24 @@ def verify(
     raise typer.Exit(1 if summary.failed else 0)
 
 
-@app.command(epilog="Example: tcx doctor --json")
-def doctor(as_json: AsJson = False) -> None:
-    """Show what works on this machine, what is missing, and how to mend it."""
-    from pipeline.doctor import diagnose
+@app.command(epilog="Example: tcx doctor --cluster mila")
+def doctor(
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", metavar="PROFILE", help="Compare this profile with the cluster instead.")
+    ] = None,
+    set_: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what works on this machine, or with a cluster profile, what is missing, and how to mend it."""
+    from pipeline.doctor import Diagnosis, diagnose
 
-    diagnosis = diagnose()
+    if cluster is None:
+        diagnosis = diagnose()
+    else:
+        from pipeline.cluster.inspect import check_profile
+        from pipeline.cluster.profile import load_profile
+
+        diagnosis = Diagnosis(findings=tuple(check_profile(load_profile(cluster, _settings(set_)))))
     _show(diagnosis, as_json)
     raise typer.Exit(0 if diagnosis.ok else 1)
 
@@ -243,6 +343,34 @@ def _numbers(text: str | None) -> list[float] | None:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise UserError(f"--targets wants numbers with commas between them, such as 10,20; {text!r} given") from error
+
+
+def _settings(texts: list[str] | None) -> dict[str, str]:
+    from pipeline.errors import UserError
+
+    pairs = [text.partition("=") for text in texts or ()]
+    wrong = [f"{key!r}" for key, sign, _ in pairs if not sign]
+    if wrong:
+        raise UserError(f"--set wants KEY=VALUE, such as account=def-ada; {', '.join(wrong)} given")
+    return {key: value for key, _, value in pairs}
+
+
+def _part(text: str) -> tuple[int, int]:
+    from pipeline.errors import UserError
+
+    part, _, parts = text.partition("/")
+    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise UserError(f"--part wants I/N with I from 1 to N, such as 2/3; {text!r} given")
+    return int(part), int(parts)
+
+
+def _cause(text: str | None) -> str | None:
+    from pipeline.catalog import unknown_name
+    from pipeline.errors import CAUSES, UserError
+
+    if text is not None and text not in (known := ("failed", *CAUSES)):
+        raise UserError(unknown_name("cause", text, known))
+    return text
 
 
 if __name__ == "__main__":

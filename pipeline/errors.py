@@ -63,5 +63,12 @@ CAUSES = {
     "memory": "the process was killed for want of memory",
     "code": "an error inside this package or a library it calls",
     "killed": "the worker process was killed from outside",
+    "timeout": "the job reached its time limit",
+    "preempted": "the job had to make room for another one",
+    "node": "the node of the job broke, or Slurm lost it",
+    "cancelled": "the job was cancelled",
+    "environment": "the job found other packages, another Python or a node that could not be set up",
+    "stuck": "the job was started again several times without coming any further",
+    "lost": "the job is gone and left no trace of why",
 }
 """Cause of a failed attempt -> what it means."""

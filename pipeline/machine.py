@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import platform
 import subprocess
 from functools import cache
 from pathlib import Path
+
+SNAPSHOT_NOTE = "snapshot.json"
+"""Lies in a copy of this package that a study keeps: the state of the code that was copied."""
 
 RECORDED_PACKAGES = (
     "accelerate",
@@ -51,6 +55,10 @@ def package_versions() -> dict[str, str]:
 def code_state() -> tuple[str | None, str | None]:
     """Git commit of this package's checkout, and the SHA-256 of its uncommitted changes; None where there is none."""
     folder = Path(__file__).resolve().parent
+    note = folder / SNAPSHOT_NOTE
+    if note.is_file():
+        recorded = json.loads(note.read_text())
+        return recorded["git_commit"], recorded["git_dirty_sha256"]
 
     def git(*arguments: str) -> bytes | None:
         try:

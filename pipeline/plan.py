@@ -17,10 +17,11 @@ from rich.console import Console
 from pipeline import catalog, schema
 from pipeline.cell import Cell, Evaluation, canonical_json, format_bytes
 from pipeline.errors import GridError, InvalidShardError
+from pipeline.files import write_atomically
 from pipeline.grid import Grid, cells, read_grid
 from pipeline.models import known_identity, parse_model
 from pipeline.status import DONE, State, Tally, cell_states
-from pipeline.store import Study, read_shard_columns, results_folder, write_atomically
+from pipeline.store import Study, read_shard_columns, results_folder
 
 GUESSED_SECONDS = {"floor": 30.0, "inference": 120.0, "data": 600.0, "parametric": 600.0}
 """View of a family -> seconds of a cell, as long as the study has no finished cell of that family and task."""

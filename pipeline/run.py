@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import subprocess
@@ -11,15 +10,19 @@ import threading
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from pipeline.attempts import record_death
+from pipeline.cluster.slurm import job_is_gone
 from pipeline.errors import UserError
 from pipeline.grid import read_grid
+from pipeline.leases import lease, this_owner
 from pipeline.models import known_identity, parse_model
 from pipeline.plan import Plan, make_plan
+from pipeline.pool import Worker, WorkerDiedError
 from pipeline.status import DONE
 from pipeline.store import Study
 
@@ -108,72 +111,59 @@ def _work(plan: Plan, groups: list[str], num_workers: int, progress: Progress) -
     num_open = sum(row.state.name != DONE for row in plan.rows)
     total = progress.add_task("cells", total=num_open)
     lines = [progress.add_task("starting", total=None) for _ in range(num_workers)]
-    plan.study.logs.mkdir(parents=True, exist_ok=True)
-    workers = []
-    # Processes are started by this thread: they die with the thread that started them.
-    for number, line in enumerate(lines):
-        log = (plan.study.logs / f"worker-{number}.log").open("a")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+    threads = [
+        threading.Thread(
+            target=_serve,
+            args=(Worker(plan.study.logs / f"worker-{number}.log"), plan.study, todo, progress, total, line),
+            daemon=True,
         )
-        thread = threading.Thread(target=_serve, args=(process, plan.study, todo, progress, total, line), daemon=True)
+        for number, line in enumerate(lines)
+    ]
+    for thread in threads:
         thread.start()
-        workers.append((thread, process))
-    for thread, process in workers:
+    for thread in threads:
         while thread.is_alive():
             thread.join(timeout=1)
-        process.wait()
 
 
 def _serve(
-    process: subprocess.Popen[str],
-    study: Study,
-    todo: queue.SimpleQueue[str],
-    progress: Progress,
-    total: Any,
-    line: Any,
+    worker: Worker, study: Study, todo: queue.SimpleQueue[str], progress: Progress, total: Any, line: Any
 ) -> None:
-    """Hands one group after another to a worker and passes its events on, until none is left or the worker is gone."""
-    assert process.stdin is not None and process.stdout is not None
+    """Hands one group after another to a worker and shows its events, until none is left."""
+    owner = this_owner()
     while True:
         try:
             group = todo.get_nowait()
         except queue.Empty:
             break
-        try:
-            print(f"{study.folder.resolve()}\t{group}", file=process.stdin, flush=True)
-        except BrokenPipeError:
-            break
-        if not _follow(process.stdout, progress, total, line):
-            progress.console.print(f"a worker died; see {study.logs}; say the same command again to go on", style="red")
-            break
-    process.stdin.close()
+        with lease(study, group, owner, job_is_gone) as is_ours:
+            if not is_ours:
+                progress.console.print(f"group {group} is being worked on by another process; left alone")
+                continue
+            try:
+                for event in worker.run(study.folder, study.plan_path, group):
+                    _show(event, progress, total, line)
+            except WorkerDiedError as death:
+                record_death(study, study.plan_path, group, death)
+                progress.console.print(f"{death.cause}: group {group}: {death}", style="red", markup=False)
+    worker.close()
     progress.update(line, visible=False)
 
 
-def _follow(events: IO[str], progress: Progress, total: Any, line: Any) -> bool:
-    """Shows the events of one group; False where the worker ended before the group."""
-    for line_of_text in events:
-        event = json.loads(line_of_text)
-        kind = event["event"]
-        if kind == "idle":
-            return True
-        if kind == "stage":
-            progress.update(line, description=f"{event['cell']}: {event['stage']}"[:100])
-            continue
+def _show(event: dict[str, Any], progress: Progress, total: Any, line: Any) -> None:
+    """Shows one event of a worker."""
+    kind = event["event"]
+    if kind == "stage":
+        progress.update(line, description=f"{event['cell']}: {event['stage']}"[:100])
+    elif kind == "failed":
         progress.advance(total)
-        if kind == "failed":
-            last = event["message"].strip().splitlines()[-1]
-            progress.console.print(f"failed ({event['cause']}): {event['cell']}: {last}", style="red", markup=False)
-        elif event["status"] == "ok":
+        last = event["message"].strip().splitlines()[-1]
+        progress.console.print(f"failed ({event['cause']}): {event['cell']}: {last}", style="red", markup=False)
+    elif kind == "done":
+        progress.advance(total)
+        if event["status"] == "ok":
             text = f"{event['bytes']:>9,} bytes  test {event['performance']:6.2f}  {event['cell']}"
             progress.console.print(text, markup=False, highlight=False, no_wrap=True, overflow="ellipsis")
-    return False
 
 
 def _finish(plan: Plan, console: Console) -> RunSummary:

@@ -14,11 +14,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.cell import Cell
-from pipeline.errors import CAUSES, UserError
+from pipeline.errors import CAUSES, TaskComplexityError, UserError
 from pipeline.store import Study, open_study
 
-DONE, FAILED, TO_DO, UNRESOLVED = STATES = ("done", "failed", "to do", "unresolved")
-"""`unresolved`: the base model is not staged, so that the cell has no identity yet."""
+DONE, RUNNING, QUEUED, FAILED, TO_DO, UNRESOLVED = STATES = (
+    "done",
+    "running",
+    "queued",
+    "failed",
+    "to do",
+    "unresolved",
+)
+"""`running` and `queued`: in a job of a cluster. `unresolved`: the base model is not staged, so there is no id yet."""
 
 SHOWN_ATTEMPTS = 5
 
@@ -29,10 +36,14 @@ class State(NamedTuple):
     Attributes:
         name: one of `STATES`.
         cause: why the last attempt failed, None unless it did.
+        job_id: the job that has the cell, None unless one has.
+        reason: why that job waits, as Slurm says it.
     """
 
     name: str
     cause: str | None = None
+    job_id: str | None = None
+    reason: str | None = None
 
 
 def cell_states(study: Study, cell_ids: Sequence[str | None]) -> list[State]:
@@ -65,6 +76,7 @@ class Tally:
             self.rows.setdefault(point, dict.fromkeys(STATES, 0))[state] = count
         self.states = {name: sum(row[name] for row in self.rows.values()) for name in STATES}
         self.causes = dict(Counter(state.cause for state in states if state.cause is not None).most_common())
+        self.reasons = dict(Counter(state.reason for state in states if state.reason).most_common())
 
     def table(self, title: str) -> Table:
         """The numbers as a table; states that no cell is in have no column, but for done and to do."""
@@ -86,6 +98,10 @@ class Tally:
             for cause, count in self.causes.items()
         ]
 
+    def reason_lines(self) -> list[str]:
+        """One line a reason for which jobs wait, in Slurm's words."""
+        return [f"{count:,} queued: {reason}" for reason, count in self.reasons.items()]
+
     def to_json(self) -> list[dict[str, Any]]:
         """One dictionary a row of the table."""
         return [
@@ -103,18 +119,22 @@ class Status:
         folder: its folder.
         tally: cells of the plan by state.
         num_outside: shards that are not in the plan.
+        queue_note: why the queue of the cluster is not in the table, None where it is or nothing was submitted.
     """
 
     study: str
     folder: Path
     tally: Tally
     num_outside: int
+    queue_note: str | None
 
     def render(self, console: Console) -> None:
         """Print for people."""
         console.print(self.tally.table(f"study {self.study}"))
-        for line in self.tally.cause_lines():
+        for line in [*self.tally.reason_lines(), *self.tally.cause_lines()]:
             console.print(line, markup=False)
+        if self.queue_note:
+            console.print(self.queue_note, markup=False)
         if self.tally.causes:
             console.print(f"Why one cell failed: tcx status {self.study} --why CELL", markup=False)
         if self.num_outside:
@@ -128,6 +148,8 @@ class Status:
             "cells": sum(self.tally.states.values()),
             "states": {name.replace(" ", "_"): count for name, count in self.tally.states.items()},
             "failed_by_cause": self.tally.causes,
+            "queued_by_reason": self.tally.reasons,
+            "queue_note": self.queue_note,
             "outside_plan": self.num_outside,
             "table": self.tally.to_json(),
         }
@@ -154,6 +176,8 @@ class CellStatus:
     def render(self, console: Console) -> None:
         """Print for people."""
         lines = [f"cell {self.cell_id}", self.label or "outside of the plan", f"state: {self.state.name}"]
+        if self.state.job_id is not None:
+            lines.append(f"job: {self.state.job_id}" + (f" ({self.state.reason})" if self.state.reason else ""))
         if self.shard is not None:
             lines.append(f"shard: {self.shard}")
         if not self.attempts:
@@ -173,6 +197,8 @@ class CellStatus:
             "label": self.label,
             "state": self.state.name.replace(" ", "_"),
             "cause": self.state.cause,
+            "job_id": self.state.job_id,
+            "reason": self.state.reason,
             "shard": None if self.shard is None else str(self.shard),
             "attempts": [
                 {
@@ -200,13 +226,40 @@ def study_status(name: str, results: str | None) -> Status:
     if plan is None:
         raise UserError(f"{study.folder} has shards but no plan; `tcx reduce` reads it as it is, `tcx plan` makes one")
     cell_ids = plan["cell_id"].to_pylist()
+    states, queue_note = _with_queue(study, cell_ids)
     points = zip(*(plan[axis].to_pylist() for axis in ("task", "model", "family")), strict=True)
     return Status(
         study=study.name,
         folder=study.folder,
-        tally=Tally(points, cell_states(study, cell_ids)),
+        tally=Tally(points, states),
         num_outside=len(study.listed_cells().difference(cell_ids)),
+        queue_note=queue_note,
     )
+
+
+def _with_queue(study: Study, cell_ids: Sequence[str | None]) -> tuple[list[State], str | None]:
+    """States of the cells, with what the cluster says where something was submitted; and why it says nothing."""
+    states = cell_states(study, cell_ids)
+    if not study.submissions.is_dir():
+        return states, None
+    from pipeline.cluster.queue import look, settle
+
+    try:
+        # First, so that what a job has lost a moment ago is told with its cause.
+        settle(study)
+        queued = look(study).cells
+    except (TaskComplexityError, OSError) as error:
+        return states, f"the queue of the cluster is not known here, cells in it count as to do: {error}"
+
+    def joined(cell_id: str | None, state: State) -> State:
+        place = queued.get(cell_id or "")
+        if place is None or state.name == DONE:
+            return state
+        name = RUNNING if place.is_running else QUEUED
+        return State(name, None, place.job_id, place.reason or None)
+
+    states = [joined(*pair) for pair in zip(cell_ids, cell_states(study, cell_ids), strict=True)]
+    return states, None
 
 
 def why(name: str, cell: str, results: str | None) -> CellStatus:
@@ -228,7 +281,7 @@ def why(name: str, cell: str, results: str | None) -> CellStatus:
     label = None
     if plan is not None and cell_id in planned:
         label = Cell.from_row(plan.slice(planned.index(cell_id), 1).to_pylist()[0]).label
-    (state,) = cell_states(study, [cell_id])
+    (state,), _ = _with_queue(study, [cell_id])
     failed = attempts.filter(pc.equal(attempts["cell_id"], cell_id)).to_pylist()
     return CellStatus(
         cell_id=cell_id,

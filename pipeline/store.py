@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import errno
-import fcntl
 import hashlib
 import json
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +20,9 @@ from pyarrow.csv import write_csv
 
 from pipeline import schema
 from pipeline.errors import InvalidShardError, TaskComplexityError, UserError
+from pipeline.files import make_folder, write_atomically
 
 RESULTS_VARIABLE = "TCX_RESULTS"
-TEMPORARY_SUFFIX = ".tmp"
-"""Ends the name of every file that is still being written. Readers skip such files; old ones are safe to delete."""
-
 READ_THREADS = 8
 """Small files on a network file system are bound by latency, so this is not the number of cores."""
 
@@ -38,7 +33,6 @@ _COMPRESSION = {"payload_text": "zstd"} | {
     for split in ("validation", "test")
     for column in ("item_scores.list.element", "statistics.list.element.list.element", "predictions.list.element")
 }
-_LINKS_MISSING = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
 def results_folder(option: str | None = None) -> Path:
@@ -107,6 +101,26 @@ class Study:
     def logs(self) -> Path:
         """Folder of the logs of jobs."""
         return self.folder / "logs"
+
+    @property
+    def leases(self) -> Path:
+        """Folder of the claims of processes on groups of cells that they are working on."""
+        return self.folder / "leases"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of what encoders need to go on from where they were stopped, one folder a group."""
+        return self.folder / "checkpoints"
+
+    @property
+    def submissions(self) -> Path:
+        """Folder of what was submitted to Slurm, one folder a submission."""
+        return self.folder / "submissions"
+
+    @property
+    def code(self) -> Path:
+        """Folder of the copies of this package that jobs import, one folder a digest."""
+        return self.folder / "code"
 
     @property
     def curves(self) -> Path:
@@ -233,7 +247,7 @@ class Study:
             Its new path, None when another process was faster.
         """
         target = self.quarantine / f"{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}"
-        _make_folder(target.parent)
+        make_folder(target.parent)
         try:
             path.replace(target)
         except FileNotFoundError:
@@ -285,12 +299,24 @@ class Study:
         Raises:
             UserError: the file is no plan of this version.
         """
-        if not self.plan_path.exists():
-            return None
-        try:
-            return pq.ParquetFile(self.plan_path).read().select(schema.PLAN.names).cast(schema.PLAN)
-        except (pa.ArrowException, KeyError, ValueError) as error:
-            raise UserError(f"{self.plan_path} is no plan that this version can read; plan again ({error})") from error
+        return read_cells(self.plan_path) if self.plan_path.exists() else None
+
+
+def read_cells(path: Path, *, group_id: str | None = None) -> pa.Table:
+    """A plan, or a part of one, as `schema.PLAN`.
+
+    Args:
+        path: the file.
+        group_id: the cells of this group only, None for all.
+
+    Raises:
+        UserError: the file is no plan of this version.
+    """
+    filters = None if group_id is None else [("group_id", "=", group_id)]
+    try:
+        return pq.read_table(path, filters=filters, partitioning=None).select(schema.PLAN.names).cast(schema.PLAN)
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        raise UserError(f"{path} is no plan that this version can read; plan again ({error})") from error
 
 
 def read_shard(path: Path, cell_id: str) -> dict[str, Any]:
@@ -335,74 +361,6 @@ def read_shard_columns(path: Path, cell_id: str, columns: Sequence[str]) -> pa.T
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise InvalidShardError(f"{path}: damaged or no Parquet file ({str(error).splitlines()[0]})") from error
-
-
-def write_atomically(
-    path: Path,
-    content: bytes | Callable[[BinaryIO], object],
-    *,
-    replace: bool,
-    check: Callable[[Path], None] | None = None,
-) -> bool:
-    """Write a file so that its place holds either nothing, an older file or all of the new one, also after a crash.
-
-    The content goes to a temporary name in the same folder, is flushed to disk, checked, and only then moved to its
-    place. Without `replace` that is `os.link`, which fails if a file is there: the first writer wins. Where the file
-    system has no hard links the folder is locked (`flock`), looked at, and the file renamed; if hosts do not share
-    locks there, the later of two writers that finish within microseconds may win, but the file is still a whole one.
-
-    Args:
-        path: the place; its folder is made.
-        content: bytes, or a function that writes to the binary file that it is given.
-        replace: whether a file that is there is replaced.
-        check: called with the temporary file before it is moved; raises to refuse it.
-
-    Returns:
-        False when `replace` is false and a file was there first.
-    """
-    _make_folder(path.parent)
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
-    try:
-        # Not `tempfile`: its files are private to the user, and results are read by the group.
-        with temporary.open("xb") as handle:
-            if isinstance(content, bytes):
-                handle.write(content)
-            else:
-                content(handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        if check is not None:
-            check(temporary)
-        if replace:
-            temporary.replace(path)
-        elif not _move_if_absent(temporary, path):
-            return False
-        _sync_folder(path.parent)
-        return True
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-
-
-def _move_if_absent(temporary: Path, path: Path) -> bool:
-    try:
-        os.link(temporary, path)
-        return True
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in _LINKS_MISSING:
-            raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # no locks either: the rename alone still never leaves half a file
-            fcntl.flock(folder, fcntl.LOCK_EX)
-        if path.exists():
-            return False
-        temporary.replace(path)
-        return True
-    finally:
-        os.close(folder)
 
 
 def _check_footer(file: pq.ParquetFile, cell_id: str) -> None:
@@ -452,24 +410,3 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return list(entries)
     except FileNotFoundError:
         return []
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder and its parents, each of them on disk before it is used."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir()
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some network file systems cannot sync a folder and need not
-            raise
-    finally:
-        os.close(handle)

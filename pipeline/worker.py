@@ -1,6 +1,7 @@
 """Turns cells into shards: encode, pack, execute, score, commit. The only module that composes these rooms.
 
-Run as `python -m pipeline.worker`: reads lines `STUDY_FOLDER <tab> GROUP_ID` and prints one JSON event a line.
+Run as `python -m pipeline.worker`: reads lines `STUDY_FOLDER <tab> PLAN_FILE <tab> GROUP_ID` and prints one JSON event
+a line.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-
 from pipeline import catalog
+from pipeline.attempts import record_attempts
 from pipeline.cell import Cell, Evaluation, canonical_json
 from pipeline.errors import ProgramError
 from pipeline.evaluate import SCORED_SPLITS, items_of, score_split, split_outputs
+from pipeline.leases import slurm_job_id
 from pipeline.machine import code_state, machine_class, package_versions
 from pipeline.metrics import METRICS
 from pipeline.models import StagedModel, staged_by_identity
@@ -31,22 +32,56 @@ from pipeline.models.spec import cache_folder
 from pipeline.protocols import EncodeContext, Encoded, Family, Task
 from pipeline.runner import Execution, Runner
 from pipeline.schema import SCHEMA_VERSION, SHARD
-from pipeline.store import Study
+from pipeline.store import Study, read_cells
 
 Emit = Callable[[dict[str, Any]], None]
 
 
-def run_group(study_folder: str, group_id: str, runner: Runner, emit: Emit) -> None:
+class LoadedModel:
+    """The base model that a worker holds between groups, so that it is loaded once and not once a group.
+
+    Families give it back as they got it; one that does not costs the next group a load.
+    """
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._folder: Path | None = None
+        self._loaded: tuple[Any, Any] | None = None
+        self._mark: object = None
+
+    def load(self, folder: Path) -> tuple[Any, Any]:
+        """Model and tokenizer of a staged folder, as `decoder_parts.base.load` gives them."""
+        from pipeline.decoder_parts.base import load
+
+        if self._loaded is None or self._folder != folder or self._mark != _weights_mark(self._loaded[0]):
+            self._loaded = None  # before the next one is loaded: two may not fit
+            self._loaded = load(str(folder))
+            self._folder, self._mark = folder, _weights_mark(self._loaded[0])
+            self._emit({"event": "load", "model": str(folder)})
+        return self._loaded
+
+
+def _weights_mark(model: Any) -> object:
+    """Changes when a module is put in another's place or a weight is written to, without looking at the weights."""
+    return [(name, weight.data_ptr(), weight._version) for name, weight in model.named_parameters()]
+
+
+def run_group(
+    study_folder: str, plan_path: str, group_id: str, runner: Runner, emit: Emit, loaded: LoadedModel | None = None
+) -> None:
     """Makes the shards that a group of a plan lacks. Each is committed as soon as its program was scored.
 
     Args:
         study_folder: folder of the study.
+        plan_path: file with the cells, of the columns of `schema.PLAN`.
         group_id: cells of the plan whose encoders share work.
         runner: executes the programs.
         emit: told of each stage, each finished cell and each failed one.
+        loaded: the model that earlier groups have left.
     """
     study = Study(Path(study_folder))
-    source, cells = _open_cells(study, group_id)
+    loaded = loaded or LoadedModel(emit)
+    source, cells = _open_cells(study, Path(plan_path), group_id)
     if not cells:
         return
     first = cells[0]
@@ -55,7 +90,13 @@ def run_group(study_folder: str, group_id: str, runner: Runner, emit: Emit) -> N
         task, family = catalog.task(source), catalog.family(first.family)
         assert first.model_identity is not None
         model = staged_by_identity(first.model_identity)
-        context = _context(task, model, lambda stage: emit({"event": "stage", "cell": first.label, "stage": stage}))
+        context = EncodeContext(
+            task=task,
+            model_folder=model.folder,
+            load=lambda: loaded.load(model.folder),
+            tokenizer=lambda: _tokenizer(model.folder),
+            report=lambda stage: emit({"event": "stage", "cell": first.label, "stage": stage}),
+        )
         for encoded in _encode(family, context, cells):
             try:
                 _finish(study, task, family, model, encoded, runner, emit)
@@ -67,27 +108,18 @@ def run_group(study_folder: str, group_id: str, runner: Runner, emit: Emit) -> N
             _fail(study, cell, error, emit)
 
 
-def _open_cells(study: Study, group_id: str) -> tuple[str, list[Cell]]:
+def _open_cells(study: Study, plan_path: Path, group_id: str) -> tuple[str, list[Cell]]:
     """Source of the task, and the cells of a group that have no valid shard."""
-    plan = study.read_plan()
-    assert plan is not None, f"{study.plan_path} is missing"
-    rows = plan.filter(pc.field("group_id") == group_id).to_pylist()
+    rows = read_cells(plan_path, group_id=group_id).to_pylist()
+    assert rows, f"{plan_path} has no group {group_id}"
     done = study.valid_cells(row["cell_id"] for row in rows)
     return rows[0]["task_source"], [Cell.from_row(row) for row in rows if row["cell_id"] not in done]
 
 
-def _context(task: Task, model: StagedModel, report: Callable[[str], None]) -> EncodeContext:
-    def load() -> tuple[Any, Any]:
-        from pipeline.decoder_parts.base import load
+def _tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
 
-        return load(str(model.folder))
-
-    def tokenizer() -> Any:
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(model.folder)
-
-    return EncodeContext(task=task, model_folder=model.folder, load=load, tokenizer=tokenizer, report=report)
+    return AutoTokenizer.from_pretrained(folder)
 
 
 def _encode(family: Family, context: EncodeContext, cells: list[Cell]) -> Iterator[Encoded]:
@@ -166,8 +198,9 @@ def _row(study: Study, family: Family, encoded: Encoded, started: datetime) -> d
             "git_dirty_sha256": dirty,
             "package_versions": canonical_json(package_versions()),
             "host": socket.gethostname(),
+            "slurm_job_id": slurm_job_id(),
             "attempt": _next_attempt(study, cell),
-            "restarts": 0,
+            "restarts": int(os.environ.get("SLURM_RESTART_COUNT", 0)),
             "started_utc": started,
             "finished_utc": datetime.now(UTC),
         }
@@ -211,16 +244,7 @@ def _fail(study: Study, cell: Cell, error: Exception, emit: Emit) -> None:
     """Records an attempt that gave no shard."""
     cause = error.cause if isinstance(error, ProgramError) else "code"
     message = str(error) if isinstance(error, ProgramError) else "".join(traceback.format_exception(error))
-    study.record_attempt(
-        {
-            "cell_id": cell.cell_id,
-            "attempt": _next_attempt(study, cell),
-            "cause": cause,
-            "message": message,
-            "host": socket.gethostname(),
-            "finished_utc": datetime.now(UTC),
-        }
-    )
+    record_attempts(study, [str(cell.cell_id)], cause, message)
     emit({"event": "failed", "cell": cell.label, "cell_id": cell.cell_id, "cause": cause, "message": message})
 
 
@@ -233,6 +257,8 @@ def _die_with_parent() -> None:
 def main() -> None:
     """Serves groups until standard input ends."""
     _die_with_parent()
+    # Slurm sends it to every process of a job; whoever runs this worker decides what follows. Programs inherit this.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Events own the real standard output; what libraries print goes to standard error.
     events = os.fdopen(os.dup(1), "w")
@@ -241,10 +267,11 @@ def main() -> None:
     def emit(event: dict[str, Any]) -> None:
         print(json.dumps(event | {"time": time.time()}), file=events, flush=True)
 
+    loaded = LoadedModel(emit)
     with Runner(cache_folder(), warm=True) as runner:
         for line in sys.stdin:
-            study_folder, group_id = line.rstrip("\n").split("\t")
-            run_group(study_folder, group_id, runner, emit)
+            study_folder, plan_path, group_id = line.rstrip("\n").split("\t")
+            run_group(study_folder, plan_path, group_id, runner, emit, loaded)
             emit({"event": "idle", "group_id": group_id})
 
 

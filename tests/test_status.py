@@ -13,8 +13,9 @@ from rich.console import Console
 
 from pipeline import schema
 from pipeline.errors import CAUSES, UserError
-from pipeline.status import SHOWN_ATTEMPTS, study_status, unique_id, why
-from pipeline.store import Study, write_atomically
+from pipeline.files import write_atomically
+from pipeline.status import SHOWN_ATTEMPTS, STATES, study_status, unique_id, why
+from pipeline.store import Study
 
 CELLS = ("aa11" * 16, "aa22" * 16, "bb33" * 16, None)
 
@@ -79,16 +80,19 @@ def rendered(result: Any) -> str:
 
 def test_counts(study: Study) -> None:
     status = study_status("demo", str(study.folder.parent))
+    none = {name.replace(" ", "_"): 0 for name in STATES}
     assert json.loads(json.dumps(status.to_json())) == {
         "study": "demo",
         "folder": str(study.folder),
         "cells": 4,
-        "states": {"done": 1, "failed": 1, "to_do": 1, "unresolved": 1},
+        "states": none | {"done": 1, "failed": 1, "to_do": 1, "unresolved": 1},
         "failed_by_cause": {"program-crash": 1},
+        "queued_by_reason": {},
+        "queue_note": None,
         "outside_plan": 1,
         "table": [
-            {"task": "chain-sum", "model": "m", "family": "icl", "done": 1, "failed": 1, "to_do": 1, "unresolved": 0},
-            {"task": "chain-sum", "model": "far", "family": "icl", "done": 0, "failed": 0, "to_do": 0, "unresolved": 1},
+            {"task": "chain-sum", "model": "m", "family": "icl"} | none | {"done": 1, "failed": 1, "to_do": 1},
+            {"task": "chain-sum", "model": "far", "family": "icl"} | none | {"unresolved": 1},
         ],
     }
     text = rendered(status)
@@ -101,7 +105,12 @@ def test_a_damaged_shard_counts_as_not_done(study: Study) -> None:
     path = study.shard_path("aa11" * 16)
     path.write_bytes(path.read_bytes()[:-20])
     # Its only attempt had failed before the shard was written.
-    assert study_status(str(study.folder), None).tally.states == {"done": 0, "failed": 2, "to do": 1, "unresolved": 1}
+    assert study_status(str(study.folder), None).tally.states == {
+        **dict.fromkeys(STATES, 0),
+        "failed": 2,
+        "to do": 1,
+        "unresolved": 1,
+    }
 
 
 def test_why_a_cell_failed(study: Study) -> None:
@@ -111,7 +120,7 @@ def test_why_a_cell_failed(study: Study) -> None:
     assert [row["cause"] for row in found.attempts] == ["killed", "memory", "program-crash"]
     text = rendered(found)
     for part in (
-        "chain-sum / m / icl (shots=4, seed=1)",
+        "chain-sum / m / icl (seed=1, shots=4)",
         "attempt 3 on node-7, 2026-01-01 03:00:00 UTC",
         "second [line]",
     ):

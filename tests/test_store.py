@@ -18,7 +18,8 @@ import pytest
 
 from pipeline import schema
 from pipeline.errors import InvalidShardError, TaskComplexityError, UserError
-from pipeline.store import TEMPORARY_SUFFIX, Study, open_study, read_shard, results_folder, write_atomically
+from pipeline.files import TEMPORARY_SUFFIX, write_atomically
+from pipeline.store import Study, open_study, read_shard, results_folder
 
 CELL = hashlib.sha256(b"cell").hexdigest()
 

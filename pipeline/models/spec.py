@@ -120,9 +120,12 @@ def parse_model(label: str, base_folder: Path) -> ModelSpec:
     )
 
 
+CACHE_VARIABLE = "TCX_CACHE"
+
+
 def cache_folder() -> Path:
     """`TCX_CACHE`, else `task-complexity` in the user's cache folder."""
-    if folder := os.environ.get("TCX_CACHE"):
+    if folder := os.environ.get(CACHE_VARIABLE):
         return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "task-complexity"
 

@@ -11,12 +11,13 @@ from typing import Any, Literal, cast
 import pyarrow as pa
 
 from pipeline.errors import UserError
+from pipeline.files import write_atomically
 from pipeline.reduce.contrast import CONTRAST, contrast_rows
 from pipeline.reduce.curves import COMPLEXITY, FRONTIER, REDUCTION, build_curves, complexity_rows, frontier_rows
 from pipeline.reduce.curves import reduction_rows as ratio_rows
 from pipeline.reduce.merge import Completeness, Row, merge_shards
 from pipeline.reduce.points import POINTS, point_rows
-from pipeline.store import Study, write_atomically
+from pipeline.store import Study
 
 Select = Literal["validation", "test"]
 

@@ -53,9 +53,7 @@ def varying_parameters(points: Iterable[Row]) -> dict[str, set[str]]:
     for row in points:
         for name, value in json.loads(row["parameters"] or "{}").items():
             values[row["family"]][name].add(repr(value))
-    return {
-        family: {name for name, seen in of_family.items() if len(seen) > 1} for family, of_family in values.items()
-    }
+    return {family: {name for name, seen in of_family.items() if len(seen) > 1} for family, of_family in values.items()}
 
 
 def frontier_tables(rows: Iterable[Row], varying: Mapping[str, set[str]]) -> list[Table]:

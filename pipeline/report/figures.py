@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from pipeline.files import write_atomically
 from pipeline.report.style import (
     FLOOR_COLOR,
     ModelStyle,
@@ -24,7 +25,7 @@ from pipeline.report.style import (
     set_length_axis,
     set_score_axis,
 )
-from pipeline.store import Study, write_atomically
+from pipeline.store import Study
 
 Row = dict[str, Any]
 

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import schema
-from pipeline.store import Study, write_atomically
+from pipeline.files import write_atomically
+from pipeline.store import Study
 
 Row = dict[str, Any]
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)

@@ -1,0 +1,42 @@
+"""Records of tries that gave no shard."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline.pool import WorkerDiedError
+from pipeline.store import Study, read_cells
+
+
+def record_attempts(study: Study, cell_ids: Iterable[str], cause: str, message: str, host: str | None = None) -> None:
+    """Keeps one attempt for each of these cells.
+
+    Args:
+        study: the study.
+        cell_ids: cells without a shard.
+        cause: one of `errors.CAUSES`.
+        message: what happened, for people.
+        host: where; None for here.
+    """
+    earlier = Counter(study.read_attempts().column("cell_id").to_pylist())
+    for cell_id in cell_ids:
+        study.record_attempt(
+            {
+                "cell_id": cell_id,
+                "attempt": 1 + earlier[cell_id],
+                "cause": cause,
+                "message": message,
+                "host": host or socket.gethostname(),
+                "finished_utc": datetime.now(UTC),
+            }
+        )
+
+
+def record_death(study: Study, plan_path: Path, group_id: str, death: WorkerDiedError) -> None:
+    """Keeps the death of a worker as an attempt of every cell that its group still lacks."""
+    cell_ids = read_cells(plan_path, group_id=group_id)["cell_id"].to_pylist()
+    record_attempts(study, sorted(set(cell_ids) - study.valid_cells(cell_ids)), death.cause, str(death))

@@ -1,0 +1,99 @@
+"""Groups of cells to batches: what one array task works through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from pipeline.plan import PlanRow
+
+STARTUP_SECONDS = 60.0
+"""Queue prologue, imports and the load of the model, once a batch."""
+SAFETY = 2.0
+"""Costs are guesses before the first cells are done: a job asks for this many times as much."""
+FEWEST_MINUTES = 10
+
+
+class Group(NamedTuple):
+    """Cells whose encoders share work; never split.
+
+    Attributes:
+        group_id: id of the group.
+        rows: its cells that are to be made.
+    """
+
+    group_id: str
+    rows: tuple[PlanRow, ...]
+
+    @property
+    def cost_seconds(self) -> float:
+        """Expected time of the whole group."""
+        return sum(row.cost_seconds for row in self.rows)
+
+
+class Batch(NamedTuple):
+    """What one array task works through, group by group.
+
+    Attributes:
+        groups: groups with one base model, so that it is loaded once.
+    """
+
+    groups: tuple[Group, ...]
+
+    @property
+    def cost_seconds(self) -> float:
+        """Expected time, one group after the other."""
+        return STARTUP_SECONDS + sum(group.cost_seconds for group in self.groups)
+
+    @property
+    def num_cells(self) -> int:
+        """Cells that are to be made."""
+        return sum(len(group.rows) for group in self.groups)
+
+
+def groups_of(rows: Iterable[PlanRow]) -> list[Group]:
+    """The rows by group, in the order in which the groups come."""
+    found: dict[str, list[PlanRow]] = {}
+    for row in rows:
+        assert row.group_id is not None
+        found.setdefault(row.group_id, []).append(row)
+    return [Group(group_id, tuple(members)) for group_id, members in found.items()]
+
+
+def part_of(groups: Iterable[Group], part: int, num_parts: int) -> list[Group]:
+    """Part 1 to n of a grid, for several clusters: by the id of the group, so that work that is shared stays shared."""
+    return [group for group in groups if int(group.group_id, 16) % num_parts == part - 1]
+
+
+def pack(groups: Iterable[Group], ideal_seconds: float, lanes: int = 1) -> list[Batch]:
+    """Batches of about the ideal length, each with one base model and, as far as that goes, one task.
+
+    Args:
+        groups: what is to be done.
+        ideal_seconds: length of a job that the site is happiest with.
+        lanes: groups that a batch works on at the same time, one for each process.
+    """
+    by_model: dict[str, list[Group]] = {}
+    for group in groups:
+        by_model.setdefault(group.rows[0].cell.model, []).append(group)
+    room = max(ideal_seconds - STARTUP_SECONDS, 0.0) * lanes
+    batches: list[Batch] = []
+    for of_model in by_model.values():
+        of_model.sort(key=lambda group: group.rows[0].cell.task)
+        members: list[Group] = []
+        filled = 0.0
+        for group in of_model:
+            if members and filled + group.cost_seconds > room:
+                batches.append(Batch(tuple(members)))
+                members, filled = [], 0.0
+            members.append(group)
+            filled += group.cost_seconds
+        batches.append(Batch(tuple(members)))
+    return batches
+
+
+def walltime_minutes(batches: Sequence[Batch], lanes: int, longest_minutes: int | None) -> int:
+    """Time limit for an array of these batches: all tasks of an array have one."""
+    seconds = max(max(batch.cost_seconds / lanes, *(group.cost_seconds for group in batch.groups)) for batch in batches)
+    minutes = max(FEWEST_MINUTES, round(SAFETY * (seconds + STARTUP_SECONDS) / 60))
+    return minutes if longest_minutes is None else min(minutes, longest_minutes)

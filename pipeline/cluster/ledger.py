@@ -1,0 +1,158 @@
+"""What was submitted to Slurm. Written before `sbatch` is called, so that no job is ever unknown.
+
+`submissions/TOKEN/intent.json` comes first, with the cells of each batch beside it; then the script; after `sbatch`
+`job.json` with the id, or `void.json` where there is no job of that token. The token is part of the job's name.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.cluster.batches import Batch
+from pipeline.files import write_atomically
+from pipeline.store import Study
+
+BATCH_COLUMN = "batch"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submission:
+    """One call of `sbatch`.
+
+    Attributes:
+        study: where it is kept.
+        token: random, in the job's name.
+        submitted_utc: when the intent was written.
+        profile: name of the cluster profile.
+        num_batches: tasks of the array.
+        job_id: id of the array, None before `sbatch` has answered.
+        is_void: there is no such job.
+    """
+
+    study: Study
+    token: str
+    submitted_utc: datetime
+    profile: str
+    num_batches: int
+    job_id: str | None
+    is_void: bool
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the submission."""
+        return submission_folder(self.study, self.token)
+
+    @property
+    def job_name(self) -> str:
+        """Name in the queue."""
+        return f"tcx-{self.token}"
+
+    @property
+    def cells_path(self) -> Path:
+        """The cells as `schema.PLAN`, and the number of the batch of each."""
+        return self.folder / "cells.parquet"
+
+    @property
+    def script_path(self) -> Path:
+        """What `sbatch` was given."""
+        return self.folder / "job.sbatch"
+
+    def batches(self) -> dict[int, dict[str, list[str]]]:
+        """Batch -> group -> ids of its cells."""
+        table = pq.read_table(self.cells_path, columns=[BATCH_COLUMN, "group_id", "cell_id"], partitioning=None)
+        found: dict[int, dict[str, list[str]]] = {}
+        for batch, group, cell in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            found.setdefault(batch, {}).setdefault(group, []).append(cell)
+        return found
+
+    def note_job(self, job_id: str) -> Submission:
+        """Keeps the id that `sbatch` gave."""
+        _write_json(self.folder / "job.json", {"job_id": job_id})
+        return read_submission(self.study, self.token)
+
+    def note_void(self, reason: str) -> Submission:
+        """Keeps that there is no such job."""
+        _write_json(self.folder / "void.json", {"reason": reason})
+        return read_submission(self.study, self.token)
+
+
+def submission_folder(study: Study, token: str) -> Path:
+    """Folder of one submission."""
+    return study.submissions / token
+
+
+def intend(study: Study, batches: Sequence[Batch], plan: pa.Table, facts: dict[str, Any]) -> Submission:
+    """Writes what is about to be submitted.
+
+    Args:
+        study: the study.
+        batches: one array task each.
+        plan: the plan, of which the rows of the batches are kept beside the intent: later edits do not reach them.
+        facts: profile, code, environment; kept as they are.
+    """
+    token = secrets.token_hex(6)
+    folder = submission_folder(study, token)
+    batch_of = {
+        row.cell_id: number for number, batch in enumerate(batches) for group in batch.groups for row in group.rows
+    }
+    numbers = [batch_of.get(cell_id) for cell_id in plan["cell_id"].to_pylist()]
+    cells = plan.append_column(BATCH_COLUMN, pa.array(numbers, pa.int64()))
+    cells = cells.filter(pc.is_valid(cells[BATCH_COLUMN]))
+
+    def write(handle: BinaryIO) -> None:
+        pq.write_table(cells, handle, compression="zstd")
+
+    write_atomically(folder / "cells.parquet", write, replace=False)
+    now = datetime.now(UTC).isoformat()
+    _write_json(folder / "intent.json", {**facts, "submitted_utc": now, "num_batches": len(batches)})
+    return read_submission(study, token)
+
+
+def read_submission(study: Study, token: str) -> Submission:
+    """A submission by its token."""
+    folder = submission_folder(study, token)
+    intent = json.loads((folder / "intent.json").read_text())
+    job = _read_json(folder / "job.json")
+    return Submission(
+        study=study,
+        token=token,
+        submitted_utc=datetime.fromisoformat(intent["submitted_utc"]),
+        profile=intent["profile"],
+        num_batches=intent["num_batches"],
+        job_id=None if job is None else job["job_id"],
+        is_void=(folder / "void.json").exists(),
+    )
+
+
+def intent_of(study: Study, token: str) -> dict[str, Any]:
+    """Everything that was kept of a submission before `sbatch`."""
+    content: dict[str, Any] = json.loads((submission_folder(study, token) / "intent.json").read_text())
+    return content
+
+
+def submissions(study: Study) -> list[Submission]:
+    """All submissions of a study, oldest first. Folders without an intent were left before anything was submitted."""
+    found = [read_submission(study, path.parent.name) for path in study.submissions.glob("*/intent.json")]
+    return sorted(found, key=lambda submission: (submission.submitted_utc, submission.token))
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode(), replace=True)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        return content
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,216 @@
+"""Questions to Slurm and orders for it, through its commands."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.cluster.sbatch import clean_environment
+from pipeline.errors import TaskComplexityError, UserError
+from pipeline.leases import Owner
+
+ANSWER_SECONDS = 60
+LATER = re.compile(
+    r"MaxSubmitJob|MaxJobCount|job submit limit|AccountingPolicy|accounting/QOS policy|QOSMax|AssocMax|temporarily",
+    re.I,
+)
+"""What sbatch says when a limit on the number of jobs is met: the rest waits, nothing is wrong."""
+
+
+class LiveTask(NamedTuple):
+    """One array task, or one job, in the queue.
+
+    Attributes:
+        job_id: id of the job, or of the array that it is part of.
+        array_index: number in the array, 0 for a single job.
+        state: `PENDING`, `RUNNING`, ...
+        reason: why it waits.
+        name: name of the job.
+    """
+
+    job_id: str
+    array_index: int
+    state: str
+    reason: str
+    name: str
+
+
+class EndedTask(NamedTuple):
+    """One array task, or one job, that accounting knows.
+
+    Attributes:
+        state: `TIMEOUT`, `NODE_FAIL`, ... without what follows the first word.
+        nodes: nodes that it ran on.
+    """
+
+    state: str
+    nodes: str
+
+
+class SlurmError(TaskComplexityError, RuntimeError):
+    """Slurm does not answer, or not as it should."""
+
+
+class SubmitLimitError(SlurmError):
+    """A limit on the number of jobs is met: what was not submitted waits."""
+
+
+def has_slurm() -> bool:
+    """Whether this machine has the commands of Slurm."""
+    return shutil.which("squeue") is not None
+
+
+def live_tasks() -> list[LiveTask]:
+    """All jobs of this user that are in the queue, every array task by itself; one question.
+
+    Raises:
+        SlurmError: Slurm does not answer.
+    """
+    text = _ask("squeue", "--noheader", "--array", "--user", getpass.getuser(), "--format", "%F|%K|%T|%r|%j")
+    tasks = []
+    for line in text.splitlines():
+        job_id, index, state, reason, name = line.split("|", 4)
+        tasks.append(LiveTask(job_id.strip(), int(index) if index.strip().isdigit() else 0, state, reason, name))
+    return tasks
+
+
+def ended_tasks(job_ids: Sequence[str], since: datetime) -> dict[tuple[str, int], EndedTask]:
+    """What accounting says of the tasks of these jobs; empty where there is no accounting.
+
+    Args:
+        job_ids: ids of jobs or arrays.
+        since: when the first of them was submitted: without it, accounting looks back to midnight only.
+    """
+    if not job_ids:
+        return {}
+    # A day more, since the clocks of two hosts differ, and a time of day has no zone here.
+    start = (since - timedelta(days=1)).strftime("%Y-%m-%d")
+    try:
+        text = _ask(
+            *("sacct", "--allocations", "--noheader", "--parsable2", "--format", "JobID,State,NodeList"),
+            *("--starttime", start, "--jobs", ",".join(job_ids)),
+        )
+    except SlurmError:
+        return {}
+    found: dict[tuple[str, int], EndedTask] = {}
+    for line in text.splitlines():
+        job, state, nodes = line.split("|", 2)
+        job_id, _, index = job.partition("_")
+        if index.isdigit() or not index:
+            found[job_id, int(index or 0)] = EndedTask(state.split()[0], nodes)
+    return found
+
+
+def find_job(name: str, since: datetime) -> str | None:
+    """Id of the job of this name, in the queue or in accounting; None where there is none."""
+    for task in live_tasks():
+        if task.name == name:
+            return task.job_id
+    start = (since - timedelta(days=1)).strftime("%Y-%m-%d")
+    try:
+        text = _ask(
+            *("sacct", "--allocations", "--noheader", "--parsable2"),
+            *("--format", "JobID", "--name", name, "--starttime", start),
+        )
+    except SlurmError:
+        return None
+    ids = [line.partition("_")[0] for line in text.split()]
+    return ids[0] if ids else None
+
+
+def sbatch(script: Path, name: str, since: datetime) -> str:
+    """Submits a script. An error is believed only when no job of that name is there afterwards.
+
+    Args:
+        script: the file.
+        name: its job name, which no other job has.
+        since: a time before now.
+
+    Returns:
+        Id of the job, or of the array.
+
+    Raises:
+        SubmitLimitError: there are as many jobs in the queue as are allowed.
+        UserError: Slurm refuses the job.
+        SlurmError: Slurm does not answer.
+    """
+    done = _run("sbatch", "--parsable", str(script))
+    if done.returncode == 0 and (match := re.match(r"\d+", done.stdout.strip())):
+        return match.group()
+    # The controller may have taken the job and lost the answer.
+    for _ in range(3):
+        if found := find_job(name, since):
+            return found
+        time.sleep(1)
+    message = done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}"
+    if LATER.search(message):
+        raise SubmitLimitError(message)
+    if done.returncode == _TIMED_OUT or re.search(r"Unable to contact|Socket timed out|Connection refused", message):
+        raise SlurmError(f"sbatch: {message}; nothing was submitted, say the same command again")
+    raise UserError(f"Slurm refuses the job {script}: {message}")
+
+
+def scancel(job_ids: Iterable[str], *, signal: str | None = None) -> None:
+    """Cancels jobs (`17`, `17_3`), a hundred with one call.
+
+    Args:
+        job_ids: what to cancel.
+        signal: send this signal to the processes of the jobs, in the place of ending them.
+    """
+    wanted = list(job_ids)
+    for start in range(0, len(wanted), 100):
+        _ask("scancel", *(["--signal", signal] if signal else []), *wanted[start : start + 100])
+
+
+def requeue(job_id: str) -> bool:
+    """Puts a running job back into the queue; whether Slurm does it."""
+    return _run("scontrol", "requeue", job_id).returncode == 0
+
+
+def job_is_gone(owner: Owner) -> bool:
+    """Whether the owner of a lease will never go on; for owners that are no process of this machine.
+
+    A job that waits in the queue after it was put back is not gone: it will find its own lease. Where Slurm does not
+    answer, nobody is gone.
+    """
+    if owner.slurm_job_id is None or not has_slurm():
+        return False
+    job_id, _, index = owner.slurm_job_id.partition("_")
+    try:
+        tasks = live_tasks()
+    except SlurmError:
+        return False
+    return not any(task.job_id == job_id and task.array_index == int(index or 0) for task in tasks)
+
+
+_TIMED_OUT = -1
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=ANSWER_SECONDS,
+            env=clean_environment(os.environ),
+        )
+    except FileNotFoundError as error:
+        raise UserError(f"{command[0]} is not on this machine: submit from a login node of the cluster") from error
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, _TIMED_OUT, "", f"no answer within {ANSWER_SECONDS} s")
+
+
+def _ask(*command: str) -> str:
+    done = _run(*command)
+    if done.returncode:
+        raise SlurmError(f"{command[0]}: {done.stderr.strip() or f'exit status {done.returncode}'}")
+    return done.stdout

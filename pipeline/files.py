@@ -1,0 +1,106 @@
+"""Files that hold either nothing, an older content or all of a new one, also after a crash and on a shared disk."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+TEMPORARY_SUFFIX = ".tmp"
+"""Ends the name of every file that is still being written. Readers skip such files; old ones are safe to delete."""
+
+_LINKS_MISSING = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+
+
+def write_atomically(
+    path: Path,
+    content: bytes | Callable[[BinaryIO], object],
+    *,
+    replace: bool,
+    check: Callable[[Path], None] | None = None,
+) -> bool:
+    """Write a file so that its place holds either nothing, an older file or all of the new one, also after a crash.
+
+    The content goes to a temporary name in the same folder, is flushed to disk, checked, and only then moved to its
+    place. Without `replace` that is `os.link`, which fails if a file is there: the first writer wins. Where the file
+    system has no hard links the folder is locked (`flock`), looked at, and the file renamed; if hosts do not share
+    locks there, the later of two writers that finish within microseconds may win, but the file is still a whole one.
+
+    Args:
+        path: the place; its folder is made.
+        content: bytes, or a function that writes to the binary file that it is given.
+        replace: whether a file that is there is replaced.
+        check: called with the temporary file before it is moved; raises to refuse it.
+
+    Returns:
+        False when `replace` is false and a file was there first.
+    """
+    make_folder(path.parent)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
+    try:
+        # Not `tempfile`: its files are private to the user, and results are read by the group.
+        with temporary.open("xb") as handle:
+            if isinstance(content, bytes):
+                handle.write(content)
+            else:
+                content(handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        if check is not None:
+            check(temporary)
+        if replace:
+            temporary.replace(path)
+        elif not _move_if_absent(temporary, path):
+            return False
+        _sync_folder(path.parent)
+        return True
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def _move_if_absent(temporary: Path, path: Path) -> bool:
+    try:
+        os.link(temporary, path)
+        return True
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _LINKS_MISSING:
+            raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # no locks either: the rename alone still never leaves half a file
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        if path.exists():
+            return False
+        temporary.replace(path)
+        return True
+    finally:
+        os.close(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, each of them on disk before it is used."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot sync a folder and need not
+            raise
+    finally:
+        os.close(handle)

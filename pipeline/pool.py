@@ -1,0 +1,104 @@
+"""Worker processes, and how they are fed with groups: the same on one machine and inside a job of a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+"""Parallelism comes from several workers: the sums of several threads round differently."""
+
+
+class WorkerDiedError(Exception):
+    """A worker ended before its group did.
+
+    Attributes:
+        cause: one of `errors.CAUSES`.
+    """
+
+    def __init__(self, cause: str, message: str) -> None:
+        self.cause = cause
+        super().__init__(message)
+
+
+class Worker:
+    """One worker process, started when it is first needed and again after it has died."""
+
+    def __init__(self, log: Path) -> None:
+        """Prepare; cheap.
+
+        Args:
+            log: where its standard error goes; appended to.
+        """
+        self._log = log
+        self._process: subprocess.Popen[str] | None = None
+
+    def run(self, study_folder: Path, plan_path: Path, group_id: str) -> Iterator[dict[str, Any]]:
+        """Makes the shards that a group lacks, and yields the events of the worker while it does.
+
+        The worker dies with the thread that calls this first, so that nothing goes on after a kill.
+
+        Args:
+            study_folder: folder of the study.
+            plan_path: file with the cells of the group, of the columns of `schema.PLAN`.
+            group_id: the group.
+
+        Raises:
+            WorkerDiedError: the process ended before the group; another call starts a new one.
+        """
+        process = self._started()
+        assert process.stdin is not None and process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            print(f"{study_folder.resolve()}\t{plan_path.resolve()}\t{group_id}", file=process.stdin, flush=True)
+        for text in process.stdout:
+            event: dict[str, Any] = json.loads(text)
+            if event["event"] == "idle":
+                return
+            yield event
+        self._process = None
+        raise _death(process.wait(), self._log)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        if self._process is not None:
+            self._process.kill()
+
+    def close(self) -> None:
+        """Let the process end, now that nothing is left for it."""
+        if self._process is not None:
+            assert self._process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+            self._process.wait()
+            self._process = None
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            with self._log.open("a") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "pipeline.worker"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    env=os.environ | WORKER_ENVIRONMENT,
+                )
+        return self._process
+
+
+def _death(status: int, log: Path) -> WorkerDiedError:
+    """What the exit status of a worker tells."""
+    if status >= 0:
+        return WorkerDiedError("code", f"the worker ended with status {status}; see {log}")
+    name = signal.Signals(-status).name
+    # The kernel's out-of-memory killer sends this one, and so does whoever wants a process gone at once.
+    hint = "; out of memory, or killed from outside" if name == "SIGKILL" else ""
+    return WorkerDiedError("killed", f"the worker was ended by {name}{hint}; see {log}")
