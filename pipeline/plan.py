@@ -19,12 +19,15 @@ from pipeline.cell import Cell, Evaluation, canonical_json, format_bytes
 from pipeline.errors import GridError, InvalidShardError
 from pipeline.files import write_atomically
 from pipeline.grid import Grid, cells, read_grid
-from pipeline.models import known_identity, parse_model
+from pipeline.models import known_identity, parse_model, staged
 from pipeline.status import DONE, State, Tally, cell_states
 from pipeline.store import Study, read_shard_columns, results_folder
 
-GUESSED_SECONDS = {"floor": 30.0, "inference": 120.0, "data": 600.0, "parametric": 600.0}
-"""View of a family -> seconds of a cell, as long as the study has no finished cell of that family and task."""
+GUESSED_SECONDS = {"floor": 0.0, "inference": 30.0, "data": 90.0, "parametric": 60.0}
+"""View of a family -> seconds of a cell of a model with `GUESSED_PARAMETERS` on one core, beside `OVERHEAD_SECONDS`."""
+GUESSED_PARAMETERS = 135e6
+OVERHEAD_SECONDS = 5.0
+"""Start of a program's process and its imports."""
 SAMPLED_SHARDS = 16
 """Shards of one family and task whose times are looked at: reading all of them would take longer than planning."""
 GUESSED_PROGRAM_BYTES = 64 * 1024
@@ -204,10 +207,10 @@ def make_plan(grid_path: Path, results: str | None) -> Plan:
     planned = cells(grid, identities_of(grid))
     cell_ids = [cell.cell_id for cell in planned]
     states = cell_states(study, cell_ids)
-    costs = _costs(study, planned, cell_ids, states)
+    costs = _costs(study, grid, planned, cell_ids, states)
     groups = _groups(planned)
     rows = tuple(
-        PlanRow(cell, cell_id, group, costs[cell.task, cell.family], state)
+        PlanRow(cell, cell_id, group, costs[cell.task, cell.model, cell.family], state)
         for cell, cell_id, group, state in zip(planned, cell_ids, groups, states, strict=True)
     )
     _write(rows, {task.name: task.source for task in grid.tasks}, study.plan_path)
@@ -293,17 +296,24 @@ def _groups(planned: Sequence[Cell]) -> list[str | None]:
 
 
 def _costs(
-    study: Study, planned: Sequence[Cell], cell_ids: Sequence[str | None], states: Sequence[State]
-) -> dict[tuple[str, str], float]:
-    """Expected seconds of a cell by task and family: the median of finished ones, else a guess by view."""
-    finished: dict[tuple[str, str], list[str]] = {}
+    study: Study, grid: Grid, planned: Sequence[Cell], cell_ids: Sequence[str | None], states: Sequence[State]
+) -> dict[tuple[str, str, str], float]:
+    """Expected seconds of a cell by task, model and family: the median of finished ones, else a guess."""
+    finished: dict[tuple[str, str, str], list[str]] = {}
     for cell, cell_id, state in zip(planned, cell_ids, states, strict=True):
-        sample = finished.setdefault((cell.task, cell.family), [])
+        sample = finished.setdefault((cell.task, cell.model, cell.family), [])
         if state.name == DONE and cell_id is not None and len(sample) < SAMPLED_SHARDS:
             sample.append(cell_id)
+    found = {model: staged(parse_model(model, grid.path.parent)) for model in grid.models}
+    sizes = {model: GUESSED_PARAMETERS if of_model is None else of_model.parameters for model, of_model in found.items()}
+
+    def guess(model: str, family: str) -> float:
+        seconds = GUESSED_SECONDS.get(catalog.family(family).view, max(GUESSED_SECONDS.values()))
+        return OVERHEAD_SECONDS + seconds * sizes[model] / GUESSED_PARAMETERS
+
     return {
-        (task, family): _median_seconds(study, sample) or GUESSED_SECONDS.get(catalog.family(family).view, 600.0)
-        for (task, family), sample in finished.items()
+        (task, model, family): _median_seconds(study, sample) or guess(model, family)
+        for (task, model, family), sample in finished.items()
     }
 
 

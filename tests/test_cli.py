@@ -105,7 +105,7 @@ def test_validate_plan_and_status(folder: Path) -> None:
     assert not (folder / "results").exists()
     assert json.loads(tcx("validate", "grid.yaml", "--json").stdout)["cells"] == 3
     planned = json.loads(tcx("plan", "grid.yaml", "--json").stdout)
-    assert planned["states"] == {"done": 0, "failed": 0, "to_do": 0, "unresolved": 3}
+    assert {name: n for name, n in planned["states"].items() if n} == {"unresolved": 3}
     assert (folder / "results" / "demo" / "plan.parquet").is_file()
     assert "plan of study demo" in tcx("plan", "grid.yaml", "--results", "elsewhere").stdout
     assert (folder / "elsewhere" / "demo" / "plan.parquet").is_file()

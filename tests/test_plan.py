@@ -22,7 +22,7 @@ from pipeline.cell import Cell
 from pipeline.errors import GridError
 from pipeline.models import parse_model
 from pipeline.models.spec import staged_folder
-from pipeline.plan import GUESSED_SECONDS, Plan, check_grid, group_id, make_plan
+from pipeline.plan import GUESSED_SECONDS, OVERHEAD_SECONDS, Plan, check_grid, group_id, make_plan
 
 GRID = """\
 study: demo
@@ -102,7 +102,7 @@ def fail(plan: Plan, cell_id: str, attempt: int, cause: str) -> None:
 def test_cells_of_unstaged_models_are_unresolved(grid: Path) -> None:
     plan = make_plan(grid, None)
     assert len(plan.rows) == NUM_CELLS
-    assert plan.tally.states == {"done": 0, "failed": 0, "to do": NUM_CELLS // 2, "unresolved": NUM_CELLS // 2}
+    assert {name: n for name, n in plan.tally.states.items() if n} == {"to do": NUM_CELLS // 2, "unresolved": NUM_CELLS // 2}
     assert plan.unresolved_models == ("smollm2-135m@random-6",)
     for row in plan.rows:
         assert (row.cell_id is None) == (row.group_id is None) == (row.cell.model == "smollm2-135m@random-6")
@@ -166,7 +166,7 @@ def test_states_come_from_the_folder(grid: Path) -> None:
     again = make_plan(grid, None)
     states = {row.cell_id: row.state for row in again.rows}
     assert (states[subset[0]].name, states[subset[1]].name, states[subset[3]].name) == ("done", "done", "to do")
-    assert tuple(states[subset[2]]) == ("failed", "program-timeout")
+    assert tuple(states[subset[2]])[:2] == ("failed", "program-timeout")
     assert again.tally.causes == {"program-timeout": 1}
     assert "1 failed with program-timeout: the program passed the time limit of its cell" in rendered(again)
     todo = [cell.cell_id for group in again.groups() for cell in group]
@@ -176,12 +176,14 @@ def test_states_come_from_the_folder(grid: Path) -> None:
 
 def test_costs_are_the_median_of_finished_cells_else_a_guess(grid: Path) -> None:
     plan = make_plan(grid, None)
-    assert {row.cost_seconds for row in plan.rows} == {GUESSED_SECONDS["inference"], GUESSED_SECONDS["data"]}
+    # The staged model has one weight (see `stage`), the other one is not staged and counts as one of usual size.
+    guessed = [OVERHEAD_SECONDS + GUESSED_SECONDS[view] for view in ("inference", "data")]
+    assert {round(row.cost_seconds, 3) for row in plan.rows} == {OVERHEAD_SECONDS, *guessed}
     subset = [str(row.cell_id) for row in plan.rows if row.cell.family == "subset" and row.cell_id]
     for cell_id, seconds in zip(subset, (10.0, 20.0, 90.0), strict=False):
         finish(plan, cell_id, seconds)
     again = make_plan(grid, None)
-    assert {row.cost_seconds for row in again.rows if row.cell.family == "subset"} == {20.0}
+    assert {row.cost_seconds for row in again.rows if row.cell.family == "subset" and row.cell_id} == {20.0}
     rest = [row for row in again.rows if row.state.name != "done"]
     assert again.expected_hours == pytest.approx(sum(row.cost_seconds for row in rest) / 3600)
 
