@@ -2,9 +2,9 @@
 
     python tests/slurm/campaign.py --folder DIR [--faults 200] [--seed 1] [--minutes 90]
 
-Needs a running `slurm/testcluster` in SLURM_CONF. It makes an undisturbed study by `tcx run` first, then submits the same
-grid, injects faults and submits again whatever is open. In the end it compares the two: every cell done, none twice,
-equal digests of all programs, equal tables. Say the same command again to go on after a stop: what was done is kept.
+Needs a running `slurm/testcluster` in SLURM_CONF. It makes an undisturbed study by `tcx run` first, then submits the
+same grid, injects faults and submits again whatever is open. In the end it compares the two: every cell done, none
+twice, equal digests of all programs, equal tables. Say the same command again to go on after a stop: what was done is kept.
 """
 
 from __future__ import annotations
@@ -144,6 +144,11 @@ def _run(*command: str) -> bool:
     return subprocess.run(command, capture_output=True).returncode == 0
 
 
+def _testcluster(*command: str) -> bool:
+    folder = Path(os.environ["SLURM_CONF"]).parents[1]
+    return _run(sys.executable, str(TESTCLUSTER), *command, "--folder", str(folder))
+
+
 def _kill(campaign: Campaign, mark: str) -> bool:
     found = campaign.processes(mark)
     if not found:
@@ -175,13 +180,13 @@ def cancel(campaign: Campaign) -> bool:
 
 def fail_node(campaign: Campaign) -> bool:
     node = str(campaign.chance.randint(1, 2))
-    failed = _run(str(TESTCLUSTER), "node-fail", node)
+    failed = _testcluster("node-fail", node)
     time.sleep(campaign.chance.uniform(1, 10))
-    return _run(str(TESTCLUSTER), "node-return", node) and failed
+    return _testcluster("node-return", node) and failed
 
 
 def restart_controller(campaign: Campaign) -> bool:
-    return _run(str(TESTCLUSTER), "controller-restart")
+    return _testcluster("controller-restart")
 
 
 def shorten_time_limit(campaign: Campaign) -> bool:
