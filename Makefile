@@ -18,7 +18,10 @@ check: .venv/ready-dev
 	$(MAKE) test
 
 bench: .venv/ready
+	$(BIN)/python benchmarks/help_time.py
 	$(BIN)/python benchmarks/plan_time.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coding_time.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scoring_speed.py
 
 clean:
 	rm -rf .venv

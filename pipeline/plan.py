@@ -305,7 +305,7 @@ def _costs(
         if state.name == DONE and cell_id is not None and len(sample) < SAMPLED_SHARDS:
             sample.append(cell_id)
     found = {model: staged(parse_model(model, grid.path.parent)) for model in grid.models}
-    sizes = {model: GUESSED_PARAMETERS if of_model is None else of_model.parameters for model, of_model in found.items()}
+    sizes = {name: GUESSED_PARAMETERS if model is None else model.parameters for name, model in found.items()}
 
     def guess(model: str, family: str) -> float:
         seconds = GUESSED_SECONDS.get(catalog.family(family).view, max(GUESSED_SECONDS.values()))

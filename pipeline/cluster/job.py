@@ -86,7 +86,16 @@ def run_batch(study_folder: str, token: str) -> int:
     return _work(study, submission, list(groups), cells, rank)
 
 
+def _take_own_gpu() -> None:
+    """Of the GPUs that the job has on this node, the one for this process: Slurm shows all of them to each."""
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    local_rank = int(os.environ.get("SLURM_LOCALID", 0))
+    if len(gpus) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[local_rank % len(gpus)]
+
+
 def _work(study: Study, submission: Submission, groups: list[str], cells: set[str], rank: int) -> int:
+    _take_own_gpu()
     stop, owner = _Stop(), this_owner()
     worker = stop.worker = Worker(study.logs / f"worker-{slurm_job_id()}-{rank}.log")
     done_before = len(study.valid_cells(cells))

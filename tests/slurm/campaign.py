@@ -4,7 +4,7 @@
 
 Needs a running `slurm/testcluster` in SLURM_CONF. It makes an undisturbed study by `tcx run` first, then submits the
 same grid, injects faults and submits again whatever is open. In the end it compares the two: every cell done, none
-twice, equal digests of all programs, equal tables. Say the same command again to go on after a stop: what was done is kept.
+twice, equal digests of all programs, equal tables. Say the same command again to go on after a stop.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`tcx submit` on a real Slurm: what is queued, done, lost and refused, and that programs equal those of a local run."""
+"""`tcx submit` on a real Slurm: what is queued, done, lost and refused; programs equal those of a local run."""
 
 from __future__ import annotations
 
