@@ -102,7 +102,8 @@ def fail(plan: Plan, cell_id: str, attempt: int, cause: str) -> None:
 def test_cells_of_unstaged_models_are_unresolved(grid: Path) -> None:
     plan = make_plan(grid, None)
     assert len(plan.rows) == NUM_CELLS
-    assert {name: n for name, n in plan.tally.states.items() if n} == {"to do": NUM_CELLS // 2, "unresolved": NUM_CELLS // 2}
+    counted = {name: count for name, count in plan.tally.states.items() if count}
+    assert counted == {"to do": NUM_CELLS // 2, "unresolved": NUM_CELLS // 2}
     assert plan.unresolved_models == ("smollm2-135m@random-6",)
     for row in plan.rows:
         assert (row.cell_id is None) == (row.group_id is None) == (row.cell.model == "smollm2-135m@random-6")
