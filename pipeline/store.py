@@ -192,7 +192,15 @@ class Study:
         def write(handle: BinaryIO) -> None:
             # One row needs neither dictionaries nor statistics; without them the footer is half as long. Scalars stay
             # uncompressed: a decompressor for each of them doubles the time of reading a shard.
-            pq.write_table(table, handle, compression=_COMPRESSION, use_dictionary=False, write_statistics=False)
+            # Checksums, since a flipped bit in an uncompressed text would go unseen.
+            pq.write_table(
+                table,
+                handle,
+                compression=_COMPRESSION,
+                use_dictionary=False,
+                write_statistics=False,
+                write_page_checksum=True,
+            )
 
         def check(temporary: Path) -> None:
             read_shard(temporary, cell_id)
@@ -348,7 +356,7 @@ def read_shard_columns(path: Path, cell_id: str, columns: Sequence[str]) -> pa.T
         FileNotFoundError: no file.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             _check_footer(file, cell_id)
             table = file.read(columns=list(columns), use_threads=False)
             if table["cell_id"].to_pylist() != [cell_id]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -323,3 +324,21 @@ def test_kill_leaves_whole_files_or_temporary_ones(study: Study) -> None:
             assert hashlib.sha256(path.read_bytes()).hexdigest() == path.stem
     assert len(shards) > 8
     assert not study.quarantine.exists()
+
+
+def test_a_flipped_bit_is_seen_or_changes_nothing(study: Study) -> None:
+    """Of 400 flipped bits, one at a time: the shard is refused, or reads as it was written."""
+    study.commit_shard(shard_row())
+    path = study.shard_path(CELL)
+    whole, row = path.read_bytes(), read_shard(path, CELL)
+    chance = random.Random(1)
+    refused = 0
+    for _ in range(400):
+        content = bytearray(whole)
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        path.write_bytes(content)
+        try:
+            assert read_shard(path, CELL) == row
+        except InvalidShardError:
+            refused += 1
+    assert refused > 200

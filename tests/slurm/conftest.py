@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -53,8 +54,9 @@ def start(*options: str) -> Cluster:
     install = ["--install"] if required or "CI" in os.environ else []
     command = [sys.executable, str(TESTCLUSTER), "up", "--folder", str(folder), *install, *options]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
+    if done.returncode:
+        shutil.rmtree(folder, ignore_errors=True)
     if done.returncode == 2 and not required:
-        folder.rmdir()
         pytest.skip(f"Tests on a real Slurm are left out. {done.stderr}")
     if done.returncode:
         pytest.fail(f"`slurm/testcluster up` ended with {done.returncode}: {done.stderr}")
