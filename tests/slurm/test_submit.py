@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -262,7 +261,6 @@ def test_status_is_right_without_accounting(
         cluster.testcluster("accounting-on")
 
 
-@pytest.mark.skipif(os.environ.get("TCX_CAMPAIGN") == "0", reason="left out by TCX_CAMPAIGN=0")
 def test_ten_faults_lose_nothing(cluster: Any, tmp_path: Path, tiny_model: Path) -> None:
     """The short form of the fault campaign; see `campaign.py`."""
     script = Path(__file__).with_name("campaign.py")
