@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.cluster.batches import Batch
 from pipeline.files import write_atomically
 from pipeline.store import Study
 
@@ -91,20 +90,17 @@ def submission_folder(study: Study, token: str) -> Path:
     return study.submissions / token
 
 
-def intend(study: Study, batches: Sequence[Batch], plan: pa.Table, facts: dict[str, Any]) -> Submission:
+def intend(study: Study, batch_of: Mapping[str | None, int], plan: pa.Table, facts: dict[str, Any]) -> Submission:
     """Writes what is about to be submitted.
 
     Args:
         study: the study.
-        batches: one array task each.
-        plan: the plan, of which the rows of the batches are kept beside the intent: later edits do not reach them.
+        batch_of: id of a cell -> number of its batch, which is its array task.
+        plan: the plan, of which the rows of these cells are kept beside the intent: later edits do not reach them.
         facts: profile, code, environment; kept as they are.
     """
     token = secrets.token_hex(6)
     folder = submission_folder(study, token)
-    batch_of = {
-        row.cell_id: number for number, batch in enumerate(batches) for group in batch.groups for row in group.rows
-    }
     numbers = [batch_of.get(cell_id) for cell_id in plan["cell_id"].to_pylist()]
     cells = plan.append_column(BATCH_COLUMN, pa.array(numbers, pa.int64()))
     cells = cells.filter(pc.is_valid(cells[BATCH_COLUMN]))
@@ -114,7 +110,7 @@ def intend(study: Study, batches: Sequence[Batch], plan: pa.Table, facts: dict[s
 
     write_atomically(folder / "cells.parquet", write, replace=False)
     now = datetime.now(UTC).isoformat()
-    _write_json(folder / "intent.json", {**facts, "submitted_utc": now, "num_batches": len(batches)})
+    _write_json(folder / "intent.json", {**facts, "submitted_utc": now, "num_batches": len(set(batch_of.values()))})
     return read_submission(study, token)
 
 

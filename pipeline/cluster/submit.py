@@ -261,7 +261,10 @@ def _submit_waves(
 
 def _submit_array(study: Study, profile: Profile, batches: list[Batch], cells: pa.Table, code: Path) -> Submission:
     facts = {"profile": profile.name, "code": str(code.name), "environment": environment()}
-    submission = intend(study, batches, cells, facts)
+    batch_of = {
+        row.cell_id: number for number, batch in enumerate(batches) for group in batch.groups for row in group.rows
+    }
+    submission = intend(study, batch_of, cells, facts)
     try:
         script = job_script(study, profile, submission, batches, code)
         write_atomically(submission.script_path, script.encode(), replace=False)
