@@ -24,6 +24,7 @@ FAMILIES = {
     "icl": "pipeline.families.icl:FAMILY",
     "subset": "pipeline.families.subset:FAMILY",
     "lora": "pipeline.families.lora:FAMILY",
+    "full": "pipeline.families.full:FAMILY",
 }
 
 TASK_ENTRY_POINTS = "task_complexity.tasks"

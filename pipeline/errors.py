@@ -55,12 +55,18 @@ class InfeasibleError(TaskComplexityError, ValueError):
     """No program of this cell exists (over its budget, prompt longer than the context): final, and no failure."""
 
 
+class StoppedError(TaskComplexityError):
+    """The process was asked to stop; what it was doing goes on from its last checkpoint. No failure."""
+
+
 CAUSES = {
     "program-timeout": "the program passed the time limit of its cell",
     "program-payload": "the program's own check refused its payload (damaged file, or another base model)",
     "program-crash": "the program ended with an error",
     "program-output": "the program ended well but its output is not one JSON object a line for each input",
     "memory": "the process was killed for want of memory",
+    "oom-gpu": "adaptation asked for more memory than the GPU has, with the smallest micro-batch too",
+    "oom-host": "the job or the adaptation asked for more memory than the node gives",
     "code": "an error inside this package or a library it calls",
     "killed": "the worker process was killed from outside",
     "timeout": "the job reached its time limit",
@@ -72,3 +78,6 @@ CAUSES = {
     "lost": "the job is gone and left no trace of why",
 }
 """Cause of a failed attempt -> what it means."""
+
+OUT_OF_MEMORY = frozenset({"oom-gpu", "oom-host"})
+"""Causes after which adaptation is tried again with half the micro-batch."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline import catalog
 from pipeline.cell import Cell, Evaluation, Scalar
+from pipeline.resources import ResourceRule
 from pipeline.runner.reference_machine import REFERENCE_MACHINE
 
 
@@ -78,6 +79,7 @@ class Grid:
     programs: tuple[ProgramEntry, ...]
     evaluation: Evaluation
     exclude: tuple[Exclusion, ...]
+    resources: tuple[ResourceRule, ...] = ()
 
 
 def cells(grid: Grid, identities: Mapping[str, str | None]) -> list[Cell]:

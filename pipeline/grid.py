@@ -18,6 +18,7 @@ from pipeline.errors import GridError, UserError
 from pipeline.expansion import Exclusion, Grid, GridTask, ProgramEntry, cells, points
 from pipeline.models import parse_model
 from pipeline.protocols import Family
+from pipeline.resources import DATA_PARALLEL, ResourceRule, Resources, resources_of
 from pipeline.yaml_values import Document, Place, allowed_types, budget_of, is_whole, seed_of, shown, text_of, value_as
 
 __all__ = ["Grid", "cells", "find_grid", "read_grid"]
@@ -25,10 +26,11 @@ __all__ = ["Grid", "cells", "find_grid", "read_grid"]
 Value = TypeVar("Value")
 
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-KEYS = ("study", "tasks", "models", "programs", "budgets", "seeds", "evaluation", "exclude")
+KEYS = ("study", "tasks", "models", "programs", "budgets", "seeds", "evaluation", "exclude", "resources")
 NEEDED_KEYS = ("study", "tasks", "models", "programs")
 EVALUATION_KEYS = ("validation_items", "test_items", "time_limit_seconds", "execute")
-EXCLUDE_KEYS = ("task", "model", "family", "budget", "seed")
+NAME_KEYS = ("task", "model", "family")
+EXCLUDE_KEYS = (*NAME_KEYS, "budget", "seed")
 
 
 def find_grid(name: str) -> Path:
@@ -109,6 +111,8 @@ class _Reader:
                 self.wrong(("tasks",), f"tasks: {task.source!r} and {other.source!r} are both named {task.name!r}")
         if "exclude" in content:
             grid = dataclasses.replace(grid, exclude=self._exclusions(content, grid))
+        if "resources" in content:
+            grid = dataclasses.replace(grid, resources=self._resource_rules(content, grid))
         if not self.document.mistakes and next(points(grid), None) is None:
             self.wrong(("exclude",), "'exclude' leaves no cell")
         return grid
@@ -292,12 +296,7 @@ class _Reader:
         if not isinstance(items, list) or not items:
             self.wrong(("exclude",), f"'exclude' must be a list such as [{{family: lora}}]; {shown(items)} given")
             return ()
-        # What the file names, wrong names too: a mistake elsewhere must not bring a second one here.
-        named = {
-            "task": sorted({*_strings(content.get("tasks")), *(task.name for task in grid.tasks)}),
-            "model": _strings(content.get("models")),
-            "family": [name for entry in _dicts(content.get("programs")) for name in _strings([entry.get("family")])],
-        }
+        named = _named(content, grid)
         return tuple(self._exclusion(("exclude", index), item, named, grid) for index, item in enumerate(items))
 
     def _exclusion(self, place: Place, content: Any, named: Mapping[str, list[str]], grid: Grid) -> Exclusion:
@@ -312,14 +311,87 @@ class _Reader:
             if key in content:
                 listed = content[key] if isinstance(content[key], list) else [content[key]]
                 fields[key] = self._list({key: listed}, key, "", readers.get(key, text_of), place)
-        for key, names in named.items():
-            for pattern in fields.get(key, ()):
-                if not any(fnmatchcase(name, pattern) for name in names):
-                    self.wrong((*place, key), f"{title}: no {key} of this grid matches {pattern!r}: {', '.join(names)}")
+        self._check_patterns(place, title, fields, named)
         exclusion = Exclusion(**fields)
         if not self.document.mistakes and not _hits_any(exclusion, grid):
             self.wrong(place, f"{title} matches no cell of the grid")
         return exclusion
+
+    def _check_patterns(
+        self, place: Place, title: str, fields: Mapping[str, tuple[Any, ...]], named: Mapping[str, list[str]]
+    ) -> None:
+        for key, names in named.items():
+            for pattern in fields.get(key, ()):
+                if not any(fnmatchcase(name, pattern) for name in names):
+                    self.wrong((*place, key), f"{title}: no {key} of this grid matches {pattern!r}: {', '.join(names)}")
+
+    # resources
+
+    def _resource_rules(self, content: Mapping[str, Any], grid: Grid) -> tuple[ResourceRule, ...]:
+        items = content["resources"]
+        if not isinstance(items, list) or not items:
+            example = "[{family: lora, processes: 2}]"
+            self.wrong(("resources",), f"'resources' must be a list such as {example}; {shown(items)} given")
+            return ()
+        named = _named(content, grid)
+        rules = [self._resource_rule(("resources", index), item, named) for index, item in enumerate(items)]
+        if not self.document.mistakes:
+            self._check_resources(rules, grid)
+        return tuple(rules)
+
+    def _resource_rule(self, place: Place, content: Any, named: Mapping[str, list[str]]) -> ResourceRule:
+        title = f"resources {int(place[-1]) + 1}"
+        hints = typing.get_type_hints(Resources)
+        if not isinstance(content, dict) or not content:
+            self.wrong(place, f"{title} must be a mapping with keys of {', '.join((*NAME_KEYS, *hints))}")
+            return ResourceRule()
+        self._known_keys(place, content, f"key of {title}", (*NAME_KEYS, *hints))
+        fields: dict[str, tuple[Any, ...]] = {}
+        values: dict[str, Any] = {}
+        for key, given in content.items():
+            if key in NAME_KEYS:
+                fields[key] = self._list({key: given if isinstance(given, list) else [given]}, key, "", text_of, place)
+            elif key in hints:
+                try:
+                    values[key] = value_as(given, allowed_types(hints[key]))
+                except ValueError as error:
+                    self.wrong((*place, key), f"{title}: {key!r} {error}")
+        self._check_patterns(place, title, fields, named)
+        return ResourceRule(**fields, values=values)
+
+    def _check_resources(self, rules: Sequence[ResourceRule], grid: Grid) -> None:
+        """What the rules give together, for every kind of cell that they reach."""
+        mistakes: list[str] = []
+        for task, model, entry in itertools.product(grid.tasks, grid.models, grid.programs):
+            try:
+                resources = resources_of(rules, task.name, model, entry.family)
+            except ValueError as error:
+                mistakes.append(f"resources of {task.name} / {model} / {entry.family}: {error}")
+                continue
+            if resources.processes == 1 and resources.strategy == DATA_PARALLEL:
+                continue
+            if not catalog.family(entry.family).trains_in_team:
+                mistakes.append(
+                    f"resources: family {entry.family!r} is encoded by one process and trains without a strategy; "
+                    "name the families that train, such as {family: lora, processes: 2}"
+                )
+            batches = {parameters["batch"] for parameters in entry.parameter_sets if "batch" in parameters}
+            for batch in sorted(size for size in batches if isinstance(size, int) and size % resources.processes):
+                mistakes.append(
+                    f"resources: a batch of {batch} examples ({entry.family}) cannot be shared out evenly over "
+                    f"{resources.processes} processes"
+                )
+        for mistake in dict.fromkeys(mistakes):
+            self.wrong(("resources",), mistake)
+
+
+def _named(content: Mapping[str, Any], grid: Grid) -> dict[str, list[str]]:
+    """What the file names, wrong names too: a mistake elsewhere must not bring a second one in a pattern."""
+    return {
+        "task": sorted({*_strings(content.get("tasks")), *(task.name for task in grid.tasks)}),
+        "model": _strings(content.get("models")),
+        "family": [name for entry in _dicts(content.get("programs")) for name in _strings([entry.get("family")])],
+    }
 
 
 def _hits_any(exclusion: Exclusion, grid: Grid) -> bool:

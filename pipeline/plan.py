@@ -6,7 +6,7 @@ import hashlib
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -20,6 +20,7 @@ from pipeline.errors import GridError, InvalidShardError
 from pipeline.files import write_atomically
 from pipeline.grid import Grid, cells, read_grid
 from pipeline.models import known_identity, parse_model, staged
+from pipeline.resources import Resources, resources_of
 from pipeline.status import DONE, State, Tally, cell_states
 from pipeline.store import Study, read_shard_columns, results_folder
 
@@ -45,6 +46,7 @@ class PlanRow(NamedTuple):
         group_id: cells of one group share the work of their encoder; None as above.
         cost_seconds: expected time.
         state: done, failed, to do or unresolved.
+        resources: what its adaptation may use.
     """
 
     cell: Cell
@@ -52,6 +54,7 @@ class PlanRow(NamedTuple):
     group_id: str | None
     cost_seconds: float
     state: State
+    resources: Resources
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,8 +212,17 @@ def make_plan(grid_path: Path, results: str | None) -> Plan:
     states = cell_states(study, cell_ids)
     costs = _costs(study, grid, planned, cell_ids, states)
     groups = _groups(planned)
+    kinds = {(cell.task, cell.model, cell.family) for cell in planned}
+    resources = {kind: resources_of(grid.resources, *kind) for kind in kinds}
     rows = tuple(
-        PlanRow(cell, cell_id, group, costs[cell.task, cell.model, cell.family], state)
+        PlanRow(
+            cell,
+            cell_id,
+            group,
+            costs[cell.task, cell.model, cell.family],
+            state,
+            resources[cell.task, cell.model, cell.family],
+        )
         for cell, cell_id, group, state in zip(planned, cell_ids, groups, states, strict=True)
     )
     _write(rows, {task.name: task.source for task in grid.tasks}, study.plan_path)
@@ -331,11 +343,13 @@ def _median_seconds(study: Study, cell_ids: Sequence[str]) -> float | None:
 def _write(rows: Sequence[PlanRow], task_sources: Mapping[str, str], path: Path) -> None:
     """Writes the plan by columns: a dictionary a row takes several times as long."""
     views = {name: catalog.family(name).view for name in {row.cell.family for row in rows}}
+    resources = {one: canonical_json(asdict(one)) for one in {row.resources for row in rows}}
     own: dict[str, list[Any]] = {
         "cell_id": [row.cell_id for row in rows],
         "task_source": [task_sources[row.cell.task] for row in rows],
         "group_id": [row.group_id for row in rows],
         "cost_seconds": [row.cost_seconds for row in rows],
+        "resources": [resources[row.resources] for row in rows],
         "view": [views[row.cell.family] for row in rows],
         "parameters": [canonical_json(dict(row.cell.parameters)) for row in rows],
     }

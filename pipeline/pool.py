@@ -8,12 +8,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 """Parallelism comes from several workers: the sums of several threads round differently."""
+
+
+STOPPED_STATUS = 75
+"""Exit status of a worker that was asked to stop and has saved what it could (EX_TEMPFAIL of sysexits.h)."""
 
 
 class WorkerDiedError(Exception):
@@ -31,13 +35,15 @@ class WorkerDiedError(Exception):
 class Worker:
     """One worker process, started when it is first needed and again after it has died."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, environment: Mapping[str, str] | None = None) -> None:
         """Prepare; cheap.
 
         Args:
             log: where its standard error goes; appended to.
+            environment: further variables.
         """
         self._log = log
+        self._environment = WORKER_ENVIRONMENT | dict(environment or {})
         self._process: subprocess.Popen[str] | None = None
 
     def run(self, study_folder: Path, plan_path: Path, group_id: str) -> Iterator[dict[str, Any]]:
@@ -65,6 +71,11 @@ class Worker:
         self._process = None
         raise _death(process.wait(), self._log)
 
+    def ask_to_stop(self) -> None:
+        """Let the process save what it is doing and end; `run` then raises."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGUSR2)
+
     def kill(self) -> None:
         """End the process at once."""
         if self._process is not None:
@@ -89,13 +100,15 @@ class Worker:
                     stdout=subprocess.PIPE,
                     stderr=log,
                     text=True,
-                    env=os.environ | WORKER_ENVIRONMENT,
+                    env=os.environ | self._environment,
                 )
         return self._process
 
 
 def _death(status: int, log: Path) -> WorkerDiedError:
     """What the exit status of a worker tells."""
+    if status == STOPPED_STATUS:
+        return WorkerDiedError("killed", "the worker was asked to stop; it goes on from its last checkpoint")
     if status >= 0:
         return WorkerDiedError("code", f"the worker ended with status {status}; see {log}")
     name = signal.Signals(-status).name

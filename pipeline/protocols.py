@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pipeline.cell import Cell
+from pipeline.checkpoints import Checkpoints
+from pipeline.resources import Resources
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -143,6 +145,9 @@ class EncodeContext:
         load: gives (model, tokenizer), freshly loaded with the same code that a decoder uses.
         tokenizer: gives the tokenizer alone.
         report: called with one short line whenever the stage of the work changes.
+        resources: processes and memory that adaptation may use.
+        micro_batch: examples that one process takes at a time, None for all of its share of a batch.
+        checkpoints: of these cells.
     """
 
     task: Task
@@ -150,6 +155,9 @@ class EncodeContext:
     load: Callable[[], tuple[Any, Any]]
     tokenizer: Callable[[], Any]
     report: Callable[[str], None]
+    resources: Resources
+    micro_batch: int | None
+    checkpoints: Checkpoints
 
 
 class Family(Protocol):
@@ -168,6 +176,9 @@ class Family(Protocol):
     """False where no seed can change the program: such cells appear once, with a null seed."""
     shared: tuple[str, ...]
     """Parameters in which cells may differ and still be encoded in one call (the size, besides, always may)."""
+    trains_in_team: bool
+    """Whether several processes can adapt the model together: `encode` then runs in all of them, and those after the
+    first one yield nothing."""
 
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """Programs of cells that agree in task, base model, seed and all parameters but the `shared` ones.

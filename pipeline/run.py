@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,17 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pipeline.attempts import record_death
 from pipeline.cluster.slurm import job_is_gone
 from pipeline.errors import UserError
 from pipeline.grid import read_grid
 from pipeline.leases import lease, this_owner
 from pipeline.models import known_identity, parse_model
 from pipeline.plan import Plan, make_plan
-from pipeline.pool import Worker, WorkerDiedError
+from pipeline.pool import Worker
 from pipeline.status import DONE
 from pipeline.store import Study
+from pipeline.supervise import run_group
+from pipeline.team import Team, local_team
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,13 +110,18 @@ def _work(plan: Plan, groups: list[str], num_workers: int, progress: Progress) -
     todo: queue.SimpleQueue[str] = queue.SimpleQueue()
     for group in groups:
         todo.put(group)
+    teams = {
+        row.group_id: local_team(plan.study.logs / f"team-{row.group_id}.log", row.resources.processes)
+        for row in plan.rows
+        if row.group_id is not None and row.resources.needs_team
+    }
     num_open = sum(row.state.name != DONE for row in plan.rows)
     total = progress.add_task("cells", total=num_open)
     lines = [progress.add_task("starting", total=None) for _ in range(num_workers)]
     threads = [
         threading.Thread(
             target=_serve,
-            args=(Worker(plan.study.logs / f"worker-{number}.log"), plan.study, todo, progress, total, line),
+            args=(Worker(plan.study.logs / f"worker-{number}.log"), teams, plan.study, todo, progress, total, line),
             daemon=True,
         )
         for number, line in enumerate(lines)
@@ -127,7 +134,13 @@ def _work(plan: Plan, groups: list[str], num_workers: int, progress: Progress) -
 
 
 def _serve(
-    worker: Worker, study: Study, todo: queue.SimpleQueue[str], progress: Progress, total: Any, line: Any
+    worker: Worker,
+    teams: Mapping[str, Team],
+    study: Study,
+    todo: queue.SimpleQueue[str],
+    progress: Progress,
+    total: Any,
+    line: Any,
 ) -> None:
     """Hands one group after another to a worker and shows its events, until none is left."""
     owner = this_owner()
@@ -140,12 +153,9 @@ def _serve(
             if not is_ours:
                 progress.console.print(f"group {group} is being worked on by another process; left alone")
                 continue
-            try:
-                for event in worker.run(study.folder, study.plan_path, group):
-                    _show(event, progress, total, line)
-            except WorkerDiedError as death:
-                record_death(study, study.plan_path, group, death)
-                progress.console.print(f"{death.cause}: group {group}: {death}", style="red", markup=False)
+            member = teams[group] if group in teams else worker
+            for event in run_group(member, study, study.plan_path, group):
+                _show(event, progress, total, line)
     worker.close()
     progress.update(line, visible=False)
 
@@ -159,6 +169,8 @@ def _show(event: dict[str, Any], progress: Progress, total: Any, line: Any) -> N
         progress.advance(total)
         last = event["message"].strip().splitlines()[-1]
         progress.console.print(f"failed ({event['cause']}): {event['cell']}: {last}", style="red", markup=False)
+    elif kind in ("died", "again"):
+        progress.console.print(f"{event.get('cause', 'again')}: {event['message']}", style="red", markup=False)
     elif kind == "done":
         progress.advance(total)
         if event["status"] == "ok":

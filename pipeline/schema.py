@@ -99,6 +99,7 @@ PLAN = pa.schema(
         ("task_source", pa.string()),  # what the catalogue finds the task by: its name, or the path of its file
         ("group_id", pa.string()),  # cells of one group share the work of their encoder
         ("cost_seconds", pa.float64()),
+        ("resources", pa.string()),  # canonical JSON of `resources.Resources`
     ]
 )
 """One row a cell; `cell_id` and `group_id` are null while the base model is not staged."""

@@ -14,7 +14,8 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,26 @@ from typing import Any
 from pipeline import catalog
 from pipeline.attempts import record_attempts
 from pipeline.cell import Cell, Evaluation, canonical_json
-from pipeline.errors import ProgramError
+from pipeline.checkpoints import Checkpoints
+from pipeline.errors import OUT_OF_MEMORY, ProgramError, StoppedError
 from pipeline.evaluate import SCORED_SPLITS, items_of, score_split, split_outputs
 from pipeline.leases import slurm_job_id
 from pipeline.machine import code_state, machine_class, package_versions
 from pipeline.metrics import METRICS
 from pipeline.models import StagedModel, staged_by_identity
 from pipeline.models.spec import cache_folder
+from pipeline.pool import STOPPED_STATUS
 from pipeline.protocols import EncodeContext, Encoded, Family, Task
+from pipeline.resources import Resources
 from pipeline.runner import Execution, Runner
 from pipeline.schema import SCHEMA_VERSION, SHARD
 from pipeline.store import Study, read_cells
 
 Emit = Callable[[dict[str, Any]], None]
+
+STOP_SIGNALS = {signal.SIGUSR2, signal.SIGTERM}
+RANK = int(os.environ.get("RANK", 0))
+"""Number of this process in its team; the first one alone writes into the study."""
 
 
 class LoadedModel:
@@ -81,21 +89,32 @@ def run_group(
     """
     study = Study(Path(study_folder))
     loaded = loaded or LoadedModel(emit)
-    source, cells = _open_cells(study, Path(plan_path), group_id)
+    rows = read_cells(Path(plan_path), group_id=group_id).to_pylist()
+    assert rows, f"{plan_path} has no group {group_id}"
+    done = study.valid_cells(row["cell_id"] for row in rows)
+    cells = [Cell.from_row(row) for row in rows if row["cell_id"] not in done]
     if not cells:
         return
     first = cells[0]
     waiting = {cell.cell_id: cell for cell in cells}
     try:
-        task, family = catalog.task(source), catalog.family(first.family)
+        task, family = catalog.task(rows[0]["task_source"]), catalog.family(first.family)
         assert first.model_identity is not None
         model = staged_by_identity(first.model_identity)
+        resources = Resources(**json.loads(rows[0]["resources"]))
+
+        def report(stage: str) -> None:
+            emit({"event": "stage", "cell": first.label, "stage": stage})
+
         context = EncodeContext(
             task=task,
             model_folder=model.folder,
             load=lambda: loaded.load(model.folder),
             tokenizer=lambda: _tokenizer(model.folder),
-            report=lambda stage: emit({"event": "stage", "cell": first.label, "stage": stage}),
+            report=report,
+            resources=resources,
+            micro_batch=_micro_batch(study, resources, cells, emit),
+            checkpoints=_checkpoints(study, group_id, resources, report),
         )
         for encoded in _encode(family, context, cells):
             try:
@@ -103,17 +122,57 @@ def run_group(
             except Exception as error:
                 _fail(study, encoded.cell, error, emit)
             del waiting[encoded.cell.cell_id]
+            if is_asked_to_stop() and waiting:
+                raise StoppedError("asked to stop between two cells")
+    except StoppedError:
+        raise
     except Exception as error:
         for cell in waiting.values():
             _fail(study, cell, error, emit)
+    else:
+        if len(study.valid_cells(row["cell_id"] for row in rows)) == len(rows):
+            context.checkpoints.clear()
 
 
-def _open_cells(study: Study, plan_path: Path, group_id: str) -> tuple[str, list[Cell]]:
-    """Source of the task, and the cells of a group that have no valid shard."""
-    rows = read_cells(plan_path, group_id=group_id).to_pylist()
-    assert rows, f"{plan_path} has no group {group_id}"
-    done = study.valid_cells(row["cell_id"] for row in rows)
-    return rows[0]["task_source"], [Cell.from_row(row) for row in rows if row["cell_id"] not in done]
+def is_asked_to_stop() -> bool:
+    """Whether a signal has come that the process must end; `main` blocks them, so that they wait to be seen here."""
+    return bool(signal.sigpending() & STOP_SIGNALS)
+
+
+def _micro_batch(study: Study, resources: Resources, cells: Sequence[Cell], emit: Emit) -> int | None:
+    """Examples at a time: half as many for each time that memory was short. None for families without batches."""
+    batch = cells[0].parameters.get("batch")
+    if not isinstance(batch, int):
+        return None
+    ids = {cell.cell_id for cell in cells}
+    short = Counter(
+        row["cell_id"]
+        for row in study.read_attempts().select(["cell_id", "cause"]).to_pylist()
+        if row["cell_id"] in ids and row["cause"] in OUT_OF_MEMORY
+    )
+    micro_batch = resources.micro_batch_of(batch, max(short.values(), default=0))
+    emit({"event": "micro_batch", "micro_batch": micro_batch})
+    return micro_batch
+
+
+def _checkpoints(study: Study, group_id: str, resources: Resources, report: Callable[[str], None]) -> Checkpoints:
+    """Checkpoints of a group. Sums of another machine, or of other shares, round differently: those are left out."""
+    from pipeline.adapt.processes import agree, rank
+
+    return Checkpoints(
+        study.checkpoints / group_id,
+        facts={
+            "machine class": machine_class(),
+            "packages": package_versions(),
+            "processes": resources.processes,
+            "strategy": resources.strategy,
+        },
+        period_seconds=60 * resources.checkpoint_minutes,
+        is_asked_to_stop=is_asked_to_stop,
+        report=report,
+        agree=agree,
+        rank=rank(),
+    )
 
 
 def _tokenizer(folder: Path) -> Any:
@@ -128,7 +187,7 @@ def _encode(family: Family, context: EncodeContext, cells: list[Cell]) -> Iterat
     for encoded in family.encode(context, cells):
         forgotten.discard(encoded.cell.cell_id)
         yield encoded
-    if forgotten:
+    if forgotten and RANK == 0:
         raise RuntimeError(f"family {family.name} made nothing of {len(forgotten)} of {len(cells)} cells")
 
 
@@ -242,10 +301,24 @@ def _next_attempt(study: Study, cell: Cell) -> int:
 
 def _fail(study: Study, cell: Cell, error: Exception, emit: Emit) -> None:
     """Records an attempt that gave no shard."""
-    cause = error.cause if isinstance(error, ProgramError) else "code"
+    cause = _cause(error)
     message = str(error) if isinstance(error, ProgramError) else "".join(traceback.format_exception(error))
-    record_attempts(study, [str(cell.cell_id)], cause, message)
+    if RANK == 0:
+        record_attempts(study, [str(cell.cell_id)], cause, message)
     emit({"event": "failed", "cell": cell.label, "cell_id": cell.cell_id, "cause": cause, "message": message})
+
+
+def _cause(error: Exception) -> str:
+    """One of `errors.CAUSES`."""
+    import torch
+
+    if isinstance(error, ProgramError):
+        return error.cause
+    if isinstance(error, torch.OutOfMemoryError):
+        return "oom-gpu"
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "oom-host"
+    return "code"
 
 
 def _die_with_parent() -> None:
@@ -257,8 +330,8 @@ def _die_with_parent() -> None:
 def main() -> None:
     """Serves groups until standard input ends."""
     _die_with_parent()
-    # Slurm sends it to every process of a job; whoever runs this worker decides what follows. Programs inherit this.
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    # Slurm sends them to every process of a job. Blocked, they wait until a loop asks for them; programs inherit that.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Events own the real standard output; what libraries print goes to standard error.
     events = os.fdopen(os.dup(1), "w")
@@ -271,7 +344,11 @@ def main() -> None:
     with Runner(cache_folder(), warm=True) as runner:
         for line in sys.stdin:
             study_folder, plan_path, group_id = line.rstrip("\n").split("\t")
-            run_group(study_folder, plan_path, group_id, runner, emit, loaded)
+            try:
+                run_group(study_folder, plan_path, group_id, runner, emit, loaded)
+            except StoppedError as error:
+                print(error, file=sys.stderr)
+                sys.exit(STOPPED_STATUS)
             emit({"event": "idle", "group_id": group_id})
 
 

@@ -1,70 +1,173 @@
-"""The training loop of the encoders."""
+"""The training loop of the encoders: the same steps in one process and in many, and from a checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
-from accelerate import Accelerator
-from torch.utils.data import DataLoader
+from torch.nn.functional import cross_entropy
 
-BATCH_SIZE = 8
+from pipeline.adapt.engines import Floats, Replicated, make_engine
+from pipeline.adapt.processes import agree, join, rank, world_size
+from pipeline.protocols import EncodeContext
+
+IGNORED = -100
+"""Label that `cross_entropy` leaves out."""
+Row = Sequence[int]
 
 
-def adapt(
-    model: Any,
-    weights: Sequence[Any],
-    head: Sequence[int],
-    rows: Sequence[Sequence[int]],
-    *,
-    lr: float,
-    epochs: int,
-    seed: int,
-    report: Callable[[str], None],
-) -> list[float]:
-    """Trains `weights` on worked examples with AdamW and a learning rate that falls linearly to 0.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """What is learned from.
 
-    The loss is the mean over the tokens of the examples; the head and the padding do not count. The order of the
-    examples is drawn from `seed`, and a batch holds examples of any length.
+    Attributes:
+        head: token ids before each example.
+        rows: token ids of each example [examples][tokens].
+        lr: learning rate of the first step of AdamW; it falls linearly to 0.
+        epochs: passes over the examples.
+        batch: examples of one step, of all processes together.
+        bf16: whether products are taken in bfloat16; sums stay in fp32.
+        seed: seed of the order of the examples and of dropout.
+    """
+
+    head: Row
+    rows: Sequence[Row]
+    lr: float
+    epochs: int
+    batch: int
+    bf16: bool
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one pass; the last batch of a pass may be smaller."""
+        return -(-len(self.rows) // self.batch)
+
+    def batch_of(self, step: int) -> list[Row]:
+        """Examples of a step. They follow from seed and step alone, so a checkpoint needs no more than the step."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = torch.randperm(len(self.rows), generator=_generator(self.seed, epoch)).tolist()
+        return [self.rows[index] for index in order[place * self.batch : (place + 1) * self.batch]]
+
+
+class Adapted(NamedTuple):
+    """What training gave.
+
+    Attributes:
+        weights: the trained weights, fp32, in the order in which they were given.
+        seconds: time it took, tries before the last checkpoint included.
+        facts: for the shard: processes, strategy, micro-batch, bytes of the optimiser's state in the first process.
+    """
+
+    weights: list[Floats]
+    seconds: float
+    facts: dict[str, Any]
+
+
+def adapt(model: Any, weights: Sequence[Any], training: Training, context: EncodeContext) -> Adapted | None:
+    """Trains weights of a model on worked examples, from the last checkpoint where there is one.
+
+    The loss of a step is the mean over the tokens of its examples; head and padding do not count. How the examples of a
+    step are shared out over processes and micro-batches changes nothing but the order of sums.
 
     Args:
         model: model that holds the weights.
-        weights: what is trained.
-        head: token ids before each example.
-        rows: token ids of each example [examples][tokens].
-        lr: learning rate of the first step.
-        epochs: passes over the examples.
-        seed: seed of the order.
-        report: called with one line an epoch.
+        weights: what is trained; everything else stays as it is.
+        training: what is learned from.
+        context: resources, checkpoints, and who is told.
 
     Returns:
-        Loss of each step, in nats a token.
+        What was learned; None in every process but the first one of a team.
     """
-
-    def collate(batch: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
-        longest = max(map(len, batch))
-        return {
-            "input_ids": torch.tensor([[*head, *row, *[0] * (longest - len(row))] for row in batch]),
-            "labels": torch.tensor([[-100] * len(head) + [*row, *[-100] * (longest - len(row))] for row in batch]),
+    join()
+    resources = context.resources
+    share = training.batch // world_size()
+    micro_batch = min(context.micro_batch or share, share)
+    accumulation = -(-share // micro_batch)
+    if resources.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.enable_input_require_grads()
+    engine = make_engine(
+        model,
+        weights,
+        lr=training.lr,
+        accumulation=accumulation,
+        bf16=training.bf16,
+        micro_batch=micro_batch,
+        strategy=resources.strategy,
+    )
+    try:
+        seconds = _train(engine, model, training, micro_batch * accumulation, micro_batch, context)
+        learned = engine.trained()
+        facts = {
+            "processes": world_size(),
+            "strategy": resources.strategy,
+            "micro_batch": micro_batch,
+            "optimizer_state_bytes": engine.optimizer_state_bytes,
         }
+    finally:
+        engine.close()
+        if resources.gradient_checkpointing:
+            model.gradient_checkpointing_disable()
+    context.report(f"adapted; the optimiser keeps {facts['optimizer_state_bytes']:,} bytes in process {rank()}")
+    return Adapted(learned, seconds, facts) if rank() == 0 else None
 
-    accelerator = Accelerator()
-    order = torch.Generator().manual_seed(seed)
-    loader: Any = DataLoader(list(rows), BATCH_SIZE, shuffle=True, generator=order, collate_fn=collate)  # type: ignore[arg-type]
-    optimizer = torch.optim.AdamW(weights, lr)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, epochs * len(loader))
-    model, optimizer, loader, schedule = accelerator.prepare(model, optimizer, loader, schedule)
+
+def _train(
+    engine: Replicated, model: Any, training: Training, share: int, micro_batch: int, context: EncodeContext
+) -> float:
+    """All steps that are left; returns the seconds that all steps took."""
+    total = training.epochs * training.steps_per_epoch
+    cursor = context.checkpoints.restore(engine.load) or {"steps": 0, "seconds": 0.0}
+    started = time.monotonic() - cursor["seconds"]
     model.train()
-    losses = []
-    for epoch in range(epochs):
-        for batch in loader:
-            loss = model(**batch).loss
-            accelerator.backward(loss)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
-            losses.append(loss.item())
-        report(f"adapted {epoch + 1} of {epochs} epochs, loss {losses[-1]:.2f}")
+    for step in range(cursor["steps"], total):
+        # Dropout, too, follows from the step.
+        torch.manual_seed(int(torch.randint(2**62, (), generator=_generator(training.seed, step, rank()))))
+        losses = _losses(engine, training, training.batch_of(step), share, micro_batch)
+        loss = engine.step(training.lr * (1 - step / total), losses)
+        done = step + 1
+        if done % training.steps_per_epoch == 0:
+            context.report(f"adapted {done // training.steps_per_epoch} of {training.epochs} epochs, loss {loss:.2f}")
+        context.checkpoints.save_if_due(
+            engine.save,
+            lambda done=done: {"steps": done, "seconds": time.monotonic() - started},  # type: ignore[misc]
+        )
     model.eval()
-    return losses
+    agree(None)
+    seconds: float = time.monotonic() - started
+    return seconds
+
+
+def _losses(
+    engine: Replicated, training: Training, batch: Sequence[Row], share: int, micro_batch: int
+) -> Iterator[torch.Tensor]:
+    """Loss of each micro-batch of this process, so that the mean over the processes of their sums is the batch's."""
+    num_tokens = sum(map(len, batch))
+    mine = batch[rank() * share : (rank() + 1) * share]
+    for start in range(0, share, micro_batch):
+        rows = mine[start : start + micro_batch]
+        # Every process takes every step, also where the last batch leaves it nothing: an example of no weight.
+        weight = world_size() / num_tokens if rows else 0.0
+        yield weight * _nll_nats(engine, training.head, rows or batch[:1])
+
+
+def _nll_nats(engine: Replicated, head: Row, rows: Sequence[Row]) -> torch.Tensor:
+    """Negative log-likelihood of the rows behind the head, summed over their tokens."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([[*head, *row, *[0] * (longest - len(row))] for row in rows], device=engine.device)
+    labels = torch.tensor([[*row, *[IGNORED] * (longest - len(row))] for row in rows], device=engine.device)
+    logits = engine.logits(ids)[:, len(head) - 1 : -1].float()
+    return cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="sum")
+
+
+def _generator(*numbers: int) -> torch.Generator:
+    """Random numbers that follow from some whole numbers; different ones for each of them."""
+    seed = 0
+    for number in numbers:
+        # Mixed by the multiplier of Knuth's MMIX generator: neighbours must not give the same streams.
+        seed = ((seed ^ number) * 6364136223846793005 + 1442695040888963407) % 2**63
+    return torch.Generator().manual_seed(seed)

@@ -1,4 +1,7 @@
-"""Decodes training examples in blocks of doubling size, trains on each, then on all of them again, and answers."""
+"""Decodes training examples in blocks, trains on each, then on all of them again, and answers.
+
+Blocks double up to 256 examples: more of them side by side would not fit into memory with a large model.
+"""
 
 import sys
 
@@ -32,7 +35,8 @@ model, adapter = add_adapter(model, SEED, RANK, ALPHA, TARGET_MODULES)
 optimizer = torch.optim.AdamW(adapter, LR)
 rows = []
 while len(rows) < EXAMPLES:
-    block = decode_examples(model, tokenizer, read, head, min(max(8, len(rows)), EXAMPLES - len(rows)), STOP, STOPS)
+    number = min(max(8, len(rows)), 256, EXAMPLES - len(rows))
+    block = decode_examples(model, tokenizer, read, head, number, STOP, STOPS)
     train(model, optimizer, head, block)
     rows += block
 check(read, rows)

@@ -26,6 +26,7 @@ class Baseline:
     size = None
     has_seed = False
     shared = ()
+    trains_in_team = False
 
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""

@@ -47,6 +47,7 @@ class InContext:
     size = "shots"
     has_seed = True
     shared = ()
+    trains_in_team = False
 
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""

@@ -1,6 +1,6 @@
 """Subset training: a few training examples, coded under the model that is being trained on them (arXiv 1802.07044).
 
-The program decodes the examples in blocks of doubling size, each under a frozen state of the model, trains a low-rank
+The program decodes the examples in blocks that grow, each under a frozen state of the model, trains a low-rank
 adapter on the block, and after the last block on all of them again.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cell import Cell
@@ -21,7 +22,8 @@ from pipeline.protocols import EncodeContext, Encoded, Program
 if TYPE_CHECKING:
     from pipeline.coding.examples import Coded
 
-FIRST_BLOCK = 8
+FIRST_BLOCK, LARGEST_BLOCK = 8, 256
+STATE_FILE = "state.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,53 +59,126 @@ class Subset:
     """Examples in a random order; cells that differ in size or epochs share one coding pass."""
 
     name = "subset"
-    version = 1
+    version = 2
     view = "data"
     parameters = Parameters
     size = "examples"
     has_seed = True
     shared = ("epochs",)
+    trains_in_team = False
 
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""
         import torch
 
-        from pipeline.coding.examples import Coded, estimate_bits
-        from pipeline.decoder_parts.adapt import add_adapter, train
+        from pipeline.decoder_parts.adapt import add_adapter
 
-        started = time.monotonic()
         task, settings, seed = context.task, Parameters(**cells[0].parameters), cells[0].seed or 0  # type: ignore[arg-type]
         model, tokenizer = context.load()
         head = head_ids(task, tokenizer)
         rows = train_rows(task, tokenizer, seed, _most_examples(cells))
         programs = _Programs(context, tokenizer)
-        model, adapter = add_adapter(model, seed, settings.rank, settings.alpha, settings.target_modules)
-        optimizer = torch.optim.AdamW(adapter, settings.lr)
-        coded, done, trained_tokens = Coded([], 0.0), 0, 0
-        waiting = list(cells)
-        while waiting:
-            block = rows[done : done + max(FIRST_BLOCK, done)]
-            context.report(f"code examples {done + 1} to {done + len(block)}")
-            guesses = estimate_bits(model, head, block) if block else []
-            # What each length of this block gives: cells of one length share a pass.
-            code = functools.cache(functools.partial(_code_block, coded, model, head, block))
+        adapted, adapter = add_adapter(model, seed, settings.rank, settings.alpha, settings.target_modules)
+        try:
+            learner = _Learner(adapted, adapter, torch.optim.AdamW(adapter, settings.lr), head)
+            yield from _fill_all(context, cells, rows, learner, programs)
+        finally:
+            adapted.unload()
 
-            still = []
-            for cell in waiting:
-                number, encoded = _fill(cell, done, rows, guesses, coded, code, programs)
-                if block and number == len(block) and cell.parameters["examples"] != done + number:
-                    still.append(cell)
-                    continue
-                now = time.monotonic()
-                yield _with_cost(encoded, trained_tokens, now - started)
-                started, trained_tokens = now, 0
-            waiting = still
-            if waiting:
-                coded = code(len(block))
-                context.report(f"train on examples {done + 1} to {done + len(block)}")
-                train(model, optimizer, head, block)
-                trained_tokens += sum(map(len, block))
-                done += len(block)
+
+class _Learner:
+    """The model that codes and learns, and the stream so far: all that a checkpoint holds."""
+
+    def __init__(self, model: Any, adapter: list[Any], optimizer: Any, head: list[int]) -> None:
+        from pipeline.coding.examples import Coded
+
+        self.model, self.adapter, self.optimizer, self.head = model, adapter, optimizer, head
+        self.coded = Coded([], 0.0)
+        self.done = 0
+        self.trained_tokens = 0
+
+    def train(self, block: list[list[int]]) -> None:
+        """Trains on a block, as the decoder does."""
+        from pipeline.decoder_parts.adapt import train
+
+        train(self.model, self.optimizer, self.head, block)
+        self.done += len(block)
+        self.trained_tokens += sum(map(len, block))
+
+    def save(self, folder: Path) -> None:
+        """Writes adapter, optimiser and stream."""
+        import torch
+
+        state = {
+            "adapter": [weight.detach() for weight in self.adapter],
+            "optimizer": self.optimizer.state_dict(),
+            "intervals": [tuple(interval) for interval in self.coded.intervals],
+            "nll_bits": self.coded.nll_bits,
+            "done": self.done,
+            "trained_tokens": self.trained_tokens,
+        }
+        torch.save(state, folder / STATE_FILE)
+
+    def load(self, folder: Path) -> None:
+        """Reads what `save` wrote."""
+        import torch
+
+        from pipeline.coding.arithmetic import Interval
+        from pipeline.coding.examples import Coded
+
+        state = torch.load(folder / STATE_FILE, weights_only=True)
+        with torch.no_grad():
+            for weight, saved in zip(self.adapter, state["adapter"], strict=True):
+                weight.copy_(saved)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.coded = Coded([Interval(*interval) for interval in state["intervals"]], state["nll_bits"])
+        self.done, self.trained_tokens = state["done"], state["trained_tokens"]
+
+
+def _fill_all(
+    context: EncodeContext, cells: Sequence[Cell], rows: list[list[int]], learner: _Learner, programs: _Programs
+) -> Iterator[Encoded]:
+    """Programs of all cells, the shortest first, block after block."""
+    from pipeline.coding.examples import estimate_bits
+
+    started, trained_before = time.monotonic(), 0
+    waiting = list(cells)
+    ids = [cell.cell_id for cell in cells]
+    if cursor := context.checkpoints.restore(learner.load, lambda cursor: set(ids) <= set(cursor["waiting"])):
+        started -= cursor["seconds"]
+        trained_before = cursor["trained_before"]
+    while waiting:
+        done, coded = learner.done, learner.coded
+        block = rows[done : done + min(max(FIRST_BLOCK, done), LARGEST_BLOCK)]
+        context.report(f"code examples {done + 1} to {done + len(block)}")
+        guesses = estimate_bits(learner.model, learner.head, block) if block else []
+        # What each length of this block gives: cells of one length share a pass.
+        code = functools.cache(functools.partial(_code_block, coded, learner.model, learner.head, block))
+
+        still = []
+        for cell in waiting:
+            number, encoded = _fill(cell, done, rows, guesses, coded, code, programs)
+            if block and number == len(block) and cell.parameters["examples"] != done + number:
+                still.append(cell)
+                continue
+            now = time.monotonic()
+            yield replace(encoded, train_tokens=learner.trained_tokens - trained_before, wall_seconds=now - started)
+            started, trained_before = now, learner.trained_tokens
+        waiting = still
+        if waiting:
+            learner.coded = code(len(block))
+            context.report(f"train on examples {done + 1} to {done + len(block)}")
+            learner.train(block)
+            context.checkpoints.save_if_due(learner.save, functools.partial(_cursor, waiting, started, trained_before))
+
+
+def _cursor(waiting: Sequence[Cell], started: float, trained_before: int) -> dict[str, Any]:
+    """Cells that the checkpoint can still make, and what was spent when the last one was made."""
+    return {
+        "waiting": [cell.cell_id for cell in waiting],
+        "seconds": time.monotonic() - started,
+        "trained_before": trained_before,
+    }
 
 
 def _code_block(coded: Coded, model: Any, head: list[int], block: list[list[int]], number: int) -> Coded:
@@ -174,12 +249,6 @@ def _first_guess(cell: Cell, done: int, guesses: list[float], coded: Coded, prog
     while number < len(guesses) and sum(guesses[: number + 1]) <= room_bits:
         number += 1
     return number
-
-
-def _with_cost(encoded: Encoded, train_tokens: int, wall_seconds: float) -> Encoded:
-    from dataclasses import replace
-
-    return replace(encoded, train_tokens=train_tokens, wall_seconds=wall_seconds)
 
 
 def _most_examples(cells: Sequence[Cell]) -> int | None:

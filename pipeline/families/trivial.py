@@ -39,6 +39,7 @@ class Trivial:
     size = None
     has_seed = False
     shared = ()
+    trains_in_team = False
 
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""

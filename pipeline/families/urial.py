@@ -35,6 +35,7 @@ class Urial:
     size = None
     has_seed = False
     shared = ()
+    trains_in_team = False
 
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""

@@ -1,0 +1,170 @@
+"""How weights and optimiser lie in the processes: a copy in each, or shared out by ZeRO (arXiv 1910.02054)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DeepSpeedPlugin, GradientAccumulationPlugin
+
+from pipeline.adapt.processes import rank
+from pipeline.resources import strategy_file
+
+Floats = npt.NDArray[np.float32]
+STATE_FILE = "state.pt"
+SHARDED_FOLDER = "deepspeed"
+
+
+class Replicated:
+    """Every process holds all of the model and of the optimiser; gradients are averaged (DDP). One process, too."""
+
+    def __init__(self, model: Any, weights: Sequence[Any], *, lr: float, accumulation: int, bf16: bool) -> None:
+        """Move the model to its device and wrap it."""
+        self.weights = list(weights)
+        self._bf16 = bf16
+        self._accelerator = _accelerator(accumulation, None)
+        optimizer = torch.optim.AdamW(self.weights, lr)
+        self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches go."""
+        device: torch.device = self._accelerator.device
+        return device
+
+    @property
+    def optimizer_state_bytes(self) -> int:
+        """What the optimiser keeps in this process."""
+        return _num_bytes(self._optimizer.state)
+
+    def logits(self, ids: torch.Tensor) -> torch.Tensor:
+        """Logits [rows, tokens, vocabulary] of token ids [rows, tokens]."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
+            return self._model(ids).logits  # type: ignore[no-any-return]
+
+    def step(self, lr: float, losses: Any) -> float:
+        """One step of the optimiser.
+
+        Args:
+            lr: learning rate.
+            losses: iterator over the losses of the micro-batches of this process, each made when it is asked for.
+
+        Returns:
+            Sum of the losses.
+        """
+        total = 0.0
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        for _ in range(self._accelerator.gradient_accumulation_steps):
+            with self._accelerator.accumulate(self._model):
+                loss = next(losses)
+                # `backward` divides by the number of micro-batches.
+                self._accelerator.backward(loss * self._accelerator.gradient_accumulation_steps)
+                self._optimizer.step()
+                self._optimizer.zero_grad()
+            total += loss.item()
+        return total
+
+    def trained(self) -> list[Floats]:
+        """The weights, in fp32. Every process must call it."""
+        return [weight.detach().float().cpu().numpy() for weight in self.weights]
+
+    def save(self, folder: Path) -> None:
+        """Writes weights and optimiser; the copies are equal, so the first process alone writes."""
+        if rank() == 0:
+            state = {"weights": [weight.detach() for weight in self.weights], "optimizer": self._optimizer.state_dict()}
+            torch.save(state, folder / STATE_FILE)
+
+    def load(self, folder: Path) -> None:
+        """Reads what `save` wrote."""
+        state = torch.load(folder / STATE_FILE, map_location=self.device, weights_only=True)
+        with torch.no_grad():
+            for weight, saved in zip(self.weights, state["weights"], strict=True):
+                weight.copy_(saved)
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    def close(self) -> None:
+        """Lets go of what is held besides the model."""
+        self._accelerator.free_memory()
+
+
+class Sharded(Replicated):
+    """Optimiser, gradients and weights shared out by DeepSpeed's ZeRO-1, 2 and 3: each process keeps its share."""
+
+    def __init__(
+        self,
+        model: Any,
+        weights: Sequence[Any],
+        *,
+        lr: float,
+        accumulation: int,
+        bf16: bool,
+        micro_batch: int,
+        configuration: Path,
+    ) -> None:
+        """Hand model and optimiser over to DeepSpeed."""
+        self.weights = list(weights)
+        self._bf16 = False  # DeepSpeed's own: weights in bf16, and a copy in fp32 that is stepped
+        settings = json.loads(configuration.read_text()) | {
+            "train_micro_batch_size_per_gpu": micro_batch,
+            "gradient_accumulation_steps": accumulation,
+            "bf16": {"enabled": bf16},
+        }
+        self._accelerator = _accelerator(accumulation, DeepSpeedPlugin(hf_ds_config=settings))
+        optimizer = torch.optim.AdamW(self.weights, lr)
+        self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
+
+    @property
+    def optimizer_state_bytes(self) -> int:
+        """What the optimiser keeps in this process."""
+        return _num_bytes(self._model.optimizer.optimizer.state)
+
+    def trained(self) -> list[Floats]:
+        """The weights, in fp32. Every process must call it."""
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        return [safe_get_full_fp32_param(weight).detach().float().cpu().numpy() for weight in self.weights]
+
+    def save(self, folder: Path) -> None:
+        """Writes weights and optimiser; each process its own share."""
+        self._model.save_checkpoint(str(folder), SHARDED_FOLDER, exclude_frozen_parameters=True)
+
+    def load(self, folder: Path) -> None:
+        """Reads what `save` wrote."""
+        self._model.load_checkpoint(str(folder), SHARDED_FOLDER, load_module_strict=False)
+
+
+def make_engine(
+    model: Any, weights: Sequence[Any], *, lr: float, accumulation: int, bf16: bool, micro_batch: int, strategy: str
+) -> Replicated:
+    """The engine of a strategy; see `resources.strategy_names`."""
+    configuration = strategy_file(strategy)
+    if configuration is None:
+        return Replicated(model, weights, lr=lr, accumulation=accumulation, bf16=bf16)
+    return Sharded(
+        model,
+        weights,
+        lr=lr,
+        accumulation=accumulation,
+        bf16=bf16,
+        micro_batch=micro_batch,
+        configuration=configuration,
+    )
+
+
+def _accelerator(accumulation: int, plugin: DeepSpeedPlugin | None) -> Accelerator:
+    return Accelerator(
+        deepspeed_plugin=plugin,
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=accumulation, sync_with_dataloader=False),
+    )
+
+
+def _num_bytes(state: Any) -> int:
+    tensors = [value for of_weight in state.values() for value in of_weight.values() if torch.is_tensor(value)]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -1,0 +1,172 @@
+"""What an encoder needs to go on from where it was stopped: folders, each with a marker that makes it complete.
+
+A checkpoint is written beside the others, closed with the digests of its files, and moved to its place. The last two
+are kept. One that is damaged, or was made by another kind of machine or another number of processes, is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import StoppedError
+from pipeline.files import make_folder, write_atomically
+
+KEPT = 2
+MARKER = "complete.json"
+
+
+def _alone(value: Any) -> Any:
+    """What one process says to itself."""
+    return value
+
+
+class Checkpoints:
+    """Checkpoints of one group of cells.
+
+    Every process of a team calls the same methods in the same order; the first one decides.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        facts: Mapping[str, Any],
+        period_seconds: float,
+        is_asked_to_stop: Callable[[], bool],
+        report: Callable[[str], None],
+        agree: Callable[[Any], Any] = _alone,
+        rank: int = 0,
+    ) -> None:
+        """Prepare; cheap.
+
+        Args:
+            folder: where they lie; theirs alone.
+            facts: what must be equal to go on from a checkpoint, as JSON values: machine class, processes ...
+            period_seconds: time between two checkpoints.
+            is_asked_to_stop: whether the work should end soon.
+            report: told what is done, and which checkpoint was left out and why.
+            agree: gives the value of the first process to all of them; also a barrier.
+            rank: number of this process.
+        """
+        self._folder = folder
+        self._facts = dict(facts)
+        self._period_seconds = period_seconds
+        self._is_asked_to_stop = is_asked_to_stop
+        self._report = report
+        self._agree = agree
+        self._is_first = rank == 0
+        self._last_time = time.monotonic()
+
+    def restore(
+        self, read: Callable[[Path], None], fits: Callable[[Mapping[str, Any]], bool] = lambda cursor: True
+    ) -> dict[str, Any] | None:
+        """Goes back to the newest sound checkpoint.
+
+        Args:
+            read: reads the files of a checkpoint from its folder.
+            fits: whether what is to be done can be done from a cursor.
+
+        Returns:
+            The cursor that was saved with it, None where there is none.
+        """
+        found: tuple[str, dict[str, Any]] | None = self._agree(
+            next(self._sound(fits), None) if self._is_first else None
+        )
+        if found is None:
+            return None
+        name, cursor = found
+        try:
+            read(self._folder / name)
+        except Exception:
+            # Whole by its digests and still unreadable: the next try must not meet it again.
+            shutil.rmtree(self._folder / name, ignore_errors=True)
+            raise
+        self._report(f"went on from checkpoint {name}")
+        return cursor
+
+    def save_if_due(self, write: Callable[[Path], None], cursor: Callable[[], Mapping[str, Any]]) -> None:
+        """Saves when the time has come or the work is asked to stop.
+
+        Args:
+            write: writes files into the folder of a checkpoint; the processes must not write the same file.
+            cursor: how far the work is, as JSON values.
+
+        Raises:
+            StoppedError: the work was asked to stop, and is saved.
+        """
+        is_due = time.monotonic() - self._last_time >= self._period_seconds
+        stop, due = self._agree((self._is_asked_to_stop(), is_due))
+        if stop or due:
+            self._save(write, cursor())
+            self._last_time = time.monotonic()
+        if stop:
+            raise StoppedError("asked to stop; the work goes on from its checkpoint")
+
+    def clear(self) -> None:
+        """Deletes all of them: the work is done."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _save(self, write: Callable[[Path], None], cursor: Mapping[str, Any]) -> None:
+        name = self._agree(f"{time.time_ns():020d}")
+        unfinished = self._folder / f".{name}"
+        if self._is_first:
+            make_folder(unfinished)
+        self._agree(None)
+        write(unfinished)
+        self._agree(None)
+        if self._is_first:
+            for path in unfinished.rglob("*"):
+                if path.is_file():
+                    _flush(path)
+            note = {"facts": self._facts, "cursor": dict(cursor), "files": _digests(unfinished)}
+            write_atomically(unfinished / MARKER, json.dumps(note).encode(), replace=False)
+            unfinished.rename(self._folder / name)
+            self._prune()
+            self._report(f"saved checkpoint {name}")
+        self._agree(None)
+
+    def _sound(self, fits: Callable[[Mapping[str, Any]], bool]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Name and cursor of each checkpoint that can be used, the newest first."""
+        for path in sorted(self._finished(), reverse=True):
+            try:
+                note = json.loads((path / MARKER).read_text())
+                if note["facts"] != self._facts:
+                    different = [key for key in self._facts if note["facts"].get(key) != self._facts[key]]
+                    self._report(f"left checkpoint {path.name} out: made with other {', '.join(different)}")
+                elif note["files"] != _digests(path):
+                    self._report(f"left checkpoint {path.name} out: it is damaged")
+                elif fits(note["cursor"]):
+                    yield path.name, note["cursor"]
+            except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+                self._report(f"left checkpoint {path.name} out: {type(error).__name__}: {error}")
+
+    def _prune(self) -> None:
+        for path in sorted(self._finished())[:-KEPT]:
+            shutil.rmtree(path, ignore_errors=True)
+        for path in self._folder.glob(".*"):
+            shutil.rmtree(path, ignore_errors=True)  # left by processes that were killed while they wrote
+
+    def _finished(self) -> Iterator[Path]:
+        return (path for path in self._folder.glob("[0-9]*") if path.is_dir())
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file below a folder but the marker."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != MARKER:
+            with path.open("rb") as file:
+                found[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

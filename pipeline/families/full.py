@@ -1,0 +1,36 @@
+"""Full fine-tuning as a program: the updates of all weights, rounded and entropy-coded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.families.parametric import Parametric, Start, TrainingParameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters(TrainingParameters):
+    """Parameters of the family: those of all that train, with the learning rate of a whole model."""
+
+    lr: float = 1e-4
+
+
+class Full(Parametric):
+    """Every weight of the base model. The model is used up: the next group loads it again."""
+
+    name = "full"
+    parameters = Parameters
+    decoder = "pipeline.decoders.weights"
+
+    @contextmanager
+    def prepare(self, model: Any, settings: Any, seed: int) -> Iterator[Start]:
+        """See `Parametric.prepare`."""
+        weights = [*model.parameters()]
+        for weight in weights:
+            weight.requires_grad_(True)
+        yield Start(model, weights, {})
+
+
+FAMILY = Full()

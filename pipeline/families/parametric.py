@@ -1,0 +1,170 @@
+"""What the parametric families share: train weights once, then round and entropy-code their updates for every cell.
+
+The step of the rounding fills a budget.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from pipeline.cell import Cell
+from pipeline.coding.template import Template
+from pipeline.families.common import answer_constants, head_ids, over_budget, train_rows, within
+from pipeline.packing import pack
+from pipeline.packing.link import Constant
+from pipeline.protocols import EncodeContext, Encoded, Program
+
+if TYPE_CHECKING:
+    from pipeline.adapt.engines import Floats
+
+PRECISIONS = ("fp32", "bf16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingParameters:
+    """Parameters of every family that trains weights.
+
+    Attributes:
+        bits: bits for each weight before entropy coding; sets the length of the program in the place of a budget.
+        examples: number of train examples that the weights are trained on.
+        epochs: passes over them.
+        batch: examples of one step of the optimiser, of all processes together.
+        lr: peak learning rate of AdamW, with linear decay.
+        precision: fp32, or bf16 for products in bfloat16 and sums in fp32.
+    """
+
+    bits: int | None = None
+    examples: int = 256
+    epochs: int = 2
+    batch: int = 8
+    lr: float = 3e-3
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.bits is not None and not 2 <= self.bits <= 8:
+            raise ValueError(f"bits is {self.bits}; allowed: 2 to 8")
+        for name in ("examples", "epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.lr <= 0:
+            raise ValueError(f"lr is {self.lr}; it must be above 0")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is {self.precision!r}; allowed: {', '.join(PRECISIONS)}")
+
+
+class Start(NamedTuple):
+    """A model that is ready for training.
+
+    Attributes:
+        model: the model.
+        weights: what is trained, in the order in which the decoder adds the updates.
+        constants: what the decoder needs to make the same weights, beside the template of the task.
+    """
+
+    model: Any
+    weights: list[Any]
+    constants: Mapping[str, Constant]
+
+
+class Parametric:
+    """One training run for all budgets and bits a weight."""
+
+    version = 2
+    view = "parametric"
+    size = "bits"
+    has_seed = True
+    shared = ()
+    trains_in_team = True
+    parameters: ClassVar[type]
+    decoder: ClassVar[str]
+
+    def prepare(self, model: Any, settings: Any, seed: int) -> AbstractContextManager[Start]:
+        """The weights that are trained; takes away again what it has added to the model."""
+        raise NotImplementedError
+
+    def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
+        """See `Family.encode`."""
+        from pipeline.adapt import Training, adapt
+
+        settings, seed = self.parameters(**cells[0].parameters), cells[0].seed or 0
+        model, tokenizer = context.load()
+        training = Training(
+            head=head_ids(context.task, tokenizer),
+            rows=train_rows(context.task, tokenizer, seed, settings.examples),
+            lr=settings.lr,
+            epochs=settings.epochs,
+            batch=settings.batch,
+            bf16=settings.precision == "bf16",
+            seed=seed,
+        )
+        with self.prepare(model, settings, seed) as start:
+            before = [weight.detach().cpu().numpy().copy() for weight in start.weights]
+            adapted = adapt(start.model, start.weights, training, context)
+        if adapted is None:
+            return  # the first process of the team makes the programs
+        updates = [weight - first for weight, first in zip(adapted.weights, before, strict=True)]
+        del before, adapted.weights[:]
+        template = Template.of(context.task)
+        constants = {**answer_constants(context.task, tokenizer), "HEAD": template.head, **start.constants}
+        yield from self._programs(context, cells, updates, constants, training, adapted.seconds, adapted.facts)
+
+    def _programs(
+        self,
+        context: EncodeContext,
+        cells: Sequence[Cell],
+        updates: list[Floats],
+        constants: Mapping[str, Constant],
+        training: Any,
+        train_seconds: float,
+        facts: Mapping[str, Any],
+    ) -> Iterator[Encoded]:
+        """A program for each cell around updates that are as fine as it may be long."""
+        from pipeline.coding.numbers import encode_numbers, step_for_bits, steps, to_integers
+
+        def program(step: float, largest: int) -> Program:
+            payload = encode_numbers(to_integers(updates, step, largest))
+            return pack(self.decoder, {**constants, "STEP": step}, payload)
+
+        def finest(cell: Cell) -> tuple[Program, float] | Encoded:
+            """The program with the finest step that keeps the budget: its length falls as the step grows."""
+            ladder = steps(updates)
+            low, high = 0, len(ladder) - 1
+            smallest = program(ladder[high], 127)
+            if not within(smallest, cell.budget_bytes):
+                return over_budget(cell, smallest, "every update rounded to nothing")
+            while low < high:
+                middle = (low + high) // 2
+                if within(program(ladder[middle], 127), cell.budget_bytes):
+                    high = middle
+                else:
+                    low = middle + 1
+            return program(ladder[high], 127), ladder[high]
+
+        started = time.monotonic() - train_seconds
+        trained_tokens = sum(map(len, training.rows)) * training.epochs
+        for cell in cells:
+            context.report("round and code the updates")
+            bits = cell.parameters["bits"]
+            if isinstance(bits, int):
+                largest = 2 ** (bits - 1) - 1
+                step = step_for_bits(updates, largest)
+                result: tuple[Program, float] | Encoded = (program(step, largest), step)
+            else:
+                result = finest(cell)
+            if isinstance(result, Encoded):
+                yield result
+                continue
+            packed, step = result
+            now = time.monotonic()
+            yield Encoded(
+                cell=cell,
+                program=packed,
+                settings={"step": step, "numbers": sum(update.size for update in updates), **facts},
+                train_tokens=trained_tokens,
+                wall_seconds=now - started,
+            )
+            started, trained_tokens = now, 0
