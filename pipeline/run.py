@@ -153,7 +153,7 @@ def _serve(
             if not is_ours:
                 progress.console.print(f"group {group} is being worked on by another process; left alone")
                 continue
-            member = teams[group] if group in teams else worker
+            member = teams.get(group, worker)
             for event in run_group(member, study, study.plan_path, group):
                 _show(event, progress, total, line)
     worker.close()

@@ -1,4 +1,4 @@
-"""A group from its first try to its last, whoever works on it: the same on one machine and inside a job of a cluster."""
+"""A group from its first try to its last, whoever works on it: on one machine, and inside a job of a cluster."""
 
 from __future__ import annotations
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import DeepSpeedPlugin, GradientAccumulationPlugin
+from accelerate.utils import DeepSpeedPlugin, GradientAccumulationPlugin, InitProcessGroupKwargs
 
-from pipeline.adapt.processes import rank
+from pipeline.adapt.processes import backend, rank, world_size
 from pipeline.resources import strategy_file
 
 Floats = npt.NDArray[np.float32]
@@ -83,7 +84,7 @@ class Replicated:
 
     def load(self, folder: Path) -> None:
         """Reads what `save` wrote."""
-        state = torch.load(folder / STATE_FILE, map_location=self.device, weights_only=True)
+        state = torch.load(folder / STATE_FILE, map_location=self.device.type, weights_only=True)
         with torch.no_grad():
             for weight, saved in zip(self.weights, state["weights"], strict=True):
                 weight.copy_(saved)
@@ -115,6 +116,7 @@ class Sharded(Replicated):
             "train_micro_batch_size_per_gpu": micro_batch,
             "gradient_accumulation_steps": accumulation,
             "bf16": {"enabled": bf16},
+            "gradient_clipping": 0.0,  # accelerate would clip at 1, and the same cell be another one
         }
         self._accelerator = _accelerator(accumulation, DeepSpeedPlugin(hf_ds_config=settings))
         optimizer = torch.optim.AdamW(self.weights, lr)
@@ -159,10 +161,16 @@ def make_engine(
 
 
 def _accelerator(accumulation: int, plugin: DeepSpeedPlugin | None) -> Accelerator:
-    return Accelerator(
+    accelerator = Accelerator(
+        # Without these accelerate looks for GPUs alone and takes several processes for one.
+        cpu=plugin is None and not torch.cuda.is_available(),
+        kwargs_handlers=[InitProcessGroupKwargs(backend=backend())] if dist.is_initialized() else [],
         deepspeed_plugin=plugin,
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=accumulation, sync_with_dataloader=False),
     )
+    if accelerator.num_processes != world_size():
+        raise RuntimeError(f"accelerate sees {accelerator.num_processes} of {world_size()} processes")
+    return accelerator
 
 
 def _num_bytes(state: Any) -> int:

@@ -1,0 +1,83 @@
+"""One process of a team that adapts a model outside of the pipeline; writes what was learned. Started by tests.
+
+python adapt_once.py MODEL FAMILY RESOURCES_JSON PARAMETERS_JSON OUT [STOP_AFTER_STEPS]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline import catalog
+from pipeline.adapt import Training, adapt
+from pipeline.adapt.processes import agree, rank
+from pipeline.checkpoints import Checkpoints
+from pipeline.decoder_parts.base import load
+from pipeline.families.common import head_ids, train_rows
+from pipeline.protocols import EncodeContext
+from pipeline.resources import Resources
+
+
+def main(model_folder: str, family_name: str, resources: str, parameters: str, out: str, stop_after: str = "") -> None:
+    model, tokenizer = load(model_folder)
+    family: Any = catalog.family(family_name)
+    settings = family.parameters(**json.loads(parameters))
+    task = catalog.task("chain-sum")
+    training = Training(
+        head=head_ids(task, tokenizer),
+        rows=train_rows(task, tokenizer, 1, settings.examples),
+        lr=settings.lr,
+        epochs=settings.epochs,
+        batch=settings.batch,
+        bf16=settings.precision == "bf16",
+        seed=1,
+    )
+    asked: list[None] = []
+
+    def stop() -> bool:
+        asked.append(None)
+        return bool(stop_after) and len(asked) >= int(stop_after)
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    wanted = Resources(**json.loads(resources))
+    checkpoints = Checkpoints(
+        Path(out) / "checkpoints",
+        facts={"processes": wanted.processes, "strategy": wanted.strategy},
+        period_seconds=60 * wanted.checkpoint_minutes,
+        is_asked_to_stop=stop,
+        report=say,
+        agree=agree,
+        rank=rank(),
+    )
+    context = EncodeContext(
+        task=task,
+        model_folder=Path(model_folder),
+        load=lambda: (model, tokenizer),
+        tokenizer=lambda: tokenizer,
+        report=say,
+        resources=wanted,
+        micro_batch=wanted.micro_batch,
+        checkpoints=checkpoints,
+    )
+    with family.prepare(model, settings, 1) as start:
+        before = [weight.detach().numpy().copy() for weight in start.weights]
+        adapted = adapt(start.model, start.weights, training, context)
+    if adapted is not None:
+        assert rank() == 0
+        updates = [after - first for after, first in zip(adapted.weights, before, strict=True)]
+        np.savez(Path(out) / "updates.npz", *updates)
+        (Path(out) / "facts.json").write_text(json.dumps(adapted.facts))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    main(*sys.argv[1:])
