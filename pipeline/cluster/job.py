@@ -11,21 +11,25 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pipeline.attempts import record_attempts, record_death
-from pipeline.cluster.ledger import Submission, intent_of, read_submission
+from pipeline.attempts import record_attempts
+from pipeline.cluster.ledger import Submission, intent_of, read_submission, resources_in
+from pipeline.cluster.ranks import Leader, RanksError, follow
 from pipeline.cluster.sbatch import SETUP_FAILED_STATUS
 from pipeline.cluster.slurm import job_is_gone, requeue
 from pipeline.errors import UserError
 from pipeline.files import write_atomically
 from pipeline.leases import lease, slurm_job_id, this_owner
-from pipeline.pool import Worker, WorkerDiedError
+from pipeline.pool import Worker
 from pipeline.snapshot import check_environment
 from pipeline.store import Study
+from pipeline.supervise import run_group
+from pipeline.team import Member
 
 MOST_STARTS_WITHOUT_PROGRESS = 3
 """A job that is put back more often without a new shard or checkpoint is given up."""
@@ -33,25 +37,45 @@ STUCK_STATUS = 75
 """EX_TEMPFAIL of sysexits.h."""
 
 
+LAST_SECONDS = 20.0
+"""After TERM; Slurm's KillWait is 30 s, and preemption without a grace time gives as much."""
+
+
 class _Stop:
     """Signals of Slurm: USR2 before the time limit, TERM before the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, member: Member, lead_seconds: float) -> None:
         self.time_is_short = threading.Event()
-        self.worker: Worker | None = None
+        self.is_ending = False
+        self._member = member
+        self._lead_seconds = lead_seconds
         signal.signal(signal.SIGUSR2, self._on_warning)
         signal.signal(signal.SIGTERM, self._on_end)
 
+    def is_set(self) -> bool:
+        """Whether the work should end."""
+        return self.is_ending or self.time_is_short.is_set()
+
     def _on_warning(self, number: int, frame: FrameType | None) -> None:
         self.time_is_short.set()
-        if self.worker is not None:
-            self.worker.kill()  # what it was doing goes on from its last checkpoint
+        self._member.ask_to_stop()
+        # Half of the time is for saving, the rest for going back into the queue.
+        self._later(self._lead_seconds / 2, self._member.kill)
 
     def _on_end(self, number: int, frame: FrameType | None) -> None:
-        if self.worker is not None:
-            self.worker.kill()
-        # Leases are kept: the job may be started again, and if not they tell what it was working on.
-        os._exit(128 + number)
+        self.is_ending = True
+        self._member.ask_to_stop()
+        self._later(LAST_SECONDS, self.exit)
+
+    def exit(self) -> None:
+        """Ends this process at once. Leases stay: the job may be started again, and else they tell what it was doing."""
+        self._member.kill()
+        os._exit(128 + signal.SIGTERM)
+
+    def _later(self, seconds: float, action: Callable[[], None]) -> None:
+        timer = threading.Timer(seconds, action)
+        timer.daemon = True
+        timer.start()
 
 
 def run_batch(study_folder: str, token: str) -> int:
@@ -78,12 +102,28 @@ def run_batch(study_folder: str, token: str) -> int:
             record_attempts(study, sorted(cells - study.valid_cells(cells)), "environment", str(error))
         _say(str(error))
         return SETUP_FAILED_STATUS
-    if rank == 0 and _is_stuck(study, submission, index, cells):
+    if rank == 0 and _is_stuck(study, submission, index, groups):
         message = f"started {MOST_STARTS_WITHOUT_PROGRESS} times without a new shard or checkpoint"
         record_attempts(study, sorted(cells - study.valid_cells(cells)), "stuck", message)
         _say(message)
         return STUCK_STATUS
-    return _work(study, submission, list(groups), cells, rank)
+    resources = resources_in(submission, next(iter(groups)))
+    log = study.logs / f"worker-{slurm_job_id()}-{rank}.log"
+    if not resources.needs_team:
+        _take_own_gpu()
+        return _work(study, submission, groups, Worker(log), rank)
+    meeting = submission.folder / f"meeting-{index}-{os.environ.get('SLURM_RESTART_COUNT', 0)}.json"
+    try:
+        if rank:
+            _leave_signals_to_first()
+            follow(meeting, log, rank)
+            return 0
+        return _work(study, submission, groups, Leader(meeting, log, resources.processes).team(), rank)
+    except RanksError as error:
+        if rank == 0:
+            record_attempts(study, sorted(cells - study.valid_cells(cells)), "node", str(error))
+        _say(str(error))
+        return 1
 
 
 def _take_own_gpu() -> None:
@@ -94,48 +134,61 @@ def _take_own_gpu() -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[local_rank % len(gpus)]
 
 
-def _work(study: Study, submission: Submission, groups: list[str], cells: set[str], rank: int) -> int:
-    _take_own_gpu()
-    stop, owner = _Stop(), this_owner()
-    worker = stop.worker = Worker(study.logs / f"worker-{slurm_job_id()}-{rank}.log")
+def _leave_signals_to_first() -> None:
+    """The first process of a team gives the orders; its own end is the end of all."""
+    for number in (signal.SIGUSR2, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+
+
+def _work(study: Study, submission: Submission, of_group: dict[str, list[str]], member: Member, rank: int) -> int:
+    groups, cells = list(of_group), {cell for members in of_group.values() for cell in members}
+    owner = this_owner()
+    stop = _Stop(member, intent_of(study, submission.token)["signal_lead_seconds"])
     done_before = len(study.valid_cells(cells))
     # Each process starts at another place, so that they seldom meet.
     start = rank * len(groups) // int(os.environ.get("SLURM_NTASKS", 1))
     for group in groups[start:] + groups[:start]:
-        if stop.time_is_short.is_set():
+        if stop.is_set():
             break
         with lease(study, group, owner, job_is_gone) as is_ours:
             if not is_ours:
                 _say(f"group {group} is being worked on by another process")
                 continue
-            try:
-                for event in worker.run(study.folder, submission.cells_path, group):
-                    _say(_line(event))
-            except WorkerDiedError as death:
-                _say(str(death))
-                if not stop.time_is_short.is_set():
-                    record_death(study, submission.cells_path, group, death)
-    worker.close()
+            for event in run_group(member, study, submission.cells_path, group, is_stopping=stop.is_set):
+                _say(_line(event))
+            if stop.is_ending:
+                stop.exit()
+    member.close()
     done = len(study.valid_cells(cells))
     _say(f"{done} of {len(cells)} cells of this batch are done")
     if done == len(cells):
         return 0
     job_id = slurm_job_id()
-    if stop.time_is_short.is_set() and rank == 0 and job_id and (done > done_before or study.checkpoints.is_dir()):
+    if (
+        stop.time_is_short.is_set()
+        and rank == 0
+        and job_id
+        and (done > done_before or _checkpoint_files(study, groups))
+    ):
         _say("time is short: back into the queue" if requeue(job_id) else "time is short, and Slurm does not requeue")
     return 1
 
 
-def _is_stuck(study: Study, submission: Submission, index: int, cells: set[str]) -> bool:
+def _checkpoint_files(study: Study, groups: Iterable[str]) -> list[Path]:
+    return [path for group in groups for path in (study.checkpoints / group).rglob("*") if path.is_file()]
+
+
+def _is_stuck(study: Study, submission: Submission, index: int, of_group: dict[str, list[str]]) -> bool:
     """Notes how far the batch is at this start, and compares with the starts before."""
     path = submission.folder / f"starts-{index}.json"
     try:
         starts: list[list[int]] = json.loads(path.read_text())
     except FileNotFoundError:
         starts = []
-    checkpoints = sum(1 for file in study.checkpoints.rglob("*") if file.is_file())
-    newest = max((file.stat().st_mtime_ns for file in study.checkpoints.rglob("*") if file.is_file()), default=0)
-    starts.append([len(study.valid_cells(cells)), checkpoints, newest])
+    cells = {cell for members in of_group.values() for cell in members}
+    files = _checkpoint_files(study, of_group)
+    newest = max((file.stat().st_mtime_ns for file in files), default=0)
+    starts.append([len(study.valid_cells(cells)), len(files), newest])
     write_atomically(path, json.dumps(starts).encode(), replace=True)
     last = starts[-MOST_STARTS_WITHOUT_PROGRESS - 1 :]
     return len(last) > MOST_STARTS_WITHOUT_PROGRESS and all(start == last[0] for start in last)
@@ -148,6 +201,10 @@ def _line(event: dict[str, Any]) -> str:
         return f"loaded {event['model']}"
     if kind == "stage":
         return f"{event['cell']}: {event['stage']}"
+    if kind == "micro_batch":
+        return f"{event['micro_batch']} examples at a time"
+    if kind in ("died", "again"):
+        return f"{event.get('cause', 'again')}: {event['message']}"
     if kind == "failed":
         return f"failed ({event['cause']}): {event['cell']}: {event['message']}"
     score = f", {event['bytes']:,} bytes, test {event['performance']:.2f}" if event["status"] == "ok" else ""

@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.files import write_atomically
-from pipeline.store import Study
+from pipeline.resources import Resources
+from pipeline.store import Study, read_cells
 
 BATCH_COLUMN = "batch"
 
@@ -134,6 +135,11 @@ def intent_of(study: Study, token: str) -> dict[str, Any]:
     """Everything that was kept of a submission before `sbatch`."""
     content: dict[str, Any] = json.loads((submission_folder(study, token) / "intent.json").read_text())
     return content
+
+
+def resources_in(submission: Submission, group_id: str) -> Resources:
+    """Resources of a group of a submission; those of one batch are equal."""
+    return Resources(**json.loads(read_cells(submission.cells_path, group_id=group_id)["resources"][0].as_py()))
 
 
 def submissions(study: Study) -> list[Submission]:
