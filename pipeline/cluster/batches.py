@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pipeline.plan import PlanRow
+from pipeline.resources import Resources
 
 STARTUP_SECONDS = 60.0
 """Queue prologue, imports and the load of the model, once a batch."""
@@ -41,6 +42,11 @@ class Batch(NamedTuple):
     groups: tuple[Group, ...]
 
     @property
+    def resources(self) -> Resources:
+        """What each group may use; the same for all of them."""
+        return self.groups[0].rows[0].resources
+
+    @property
     def cost_seconds(self) -> float:
         """Expected time, one group after the other."""
         return STARTUP_SECONDS + sum(group.cost_seconds for group in self.groups)
@@ -60,6 +66,14 @@ def groups_of(rows: Iterable[PlanRow]) -> list[Group]:
     return [Group(group_id, tuple(members)) for group_id, members in found.items()]
 
 
+def by_resources(groups: Iterable[Group]) -> dict[Resources, list[Group]]:
+    """The groups by what they want; tasks of one array have one shape."""
+    found: dict[Resources, list[Group]] = {}
+    for group in groups:
+        found.setdefault(group.rows[0].resources, []).append(group)
+    return found
+
+
 def part_of(groups: Iterable[Group], part: int, num_parts: int) -> list[Group]:
     """Part 1 to n of a grid, for several clusters: by the id of the group, so that work that is shared stays shared."""
     return [group for group in groups if int(group.group_id, 16) % num_parts == part - 1]
@@ -69,7 +83,7 @@ def pack(groups: Iterable[Group], ideal_seconds: float, lanes: int = 1) -> list[
     """Batches of about the ideal length, each with one base model and, as far as that goes, one task.
 
     Args:
-        groups: what is to be done.
+        groups: what is to be done; all want the same resources.
         ideal_seconds: length of a job that the site is happiest with.
         lanes: groups that a batch works on at the same time, one for each process.
     """

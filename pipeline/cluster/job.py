@@ -68,7 +68,7 @@ class _Stop:
         self._later(LAST_SECONDS, self.exit)
 
     def exit(self) -> None:
-        """Ends this process at once. Leases stay: the job may be started again, and else they tell what it was doing."""
+        """Ends this process. Leases stay: the job may be started again, and else they tell what it was doing."""
         self._member.kill()
         os._exit(128 + signal.SIGTERM)
 

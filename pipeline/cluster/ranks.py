@@ -6,6 +6,7 @@ a port below those that the kernel hands out. A connection that breaks is the en
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -66,10 +67,7 @@ class Follower:
         """Nothing: it waits for the next order."""
 
     def _send(self, order: dict[str, Any]) -> None:
-        try:
-            self._connection.sendall(f"{json.dumps(order)}\n".encode())
-        except OSError:
-            pass  # it is gone; whoever waits for its events is told
+        _tell(self._connection, order)  # should it be gone, whoever waits for its events is told
 
 
 class Leader:
@@ -233,10 +231,8 @@ def _connect(meeting: Path, rank: int) -> socket.socket:
 
 
 def _tell(connection: socket.socket, event: dict[str, Any]) -> None:
-    try:
+    with contextlib.suppress(OSError):  # the other side is gone, which whoever reads from it sees
         connection.sendall(f"{json.dumps(event)}\n".encode())
-    except OSError:
-        pass  # the first process is gone, which the other thread sees
 
 
 def _who_is_missing(ranks: Sequence[int], world_size: int) -> str:
