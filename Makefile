@@ -22,6 +22,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/plan_time.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coding_time.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scoring_speed.py
+	$(BIN)/python benchmarks/submit_time.py
 
 clean:
 	rm -rf .venv

@@ -12,7 +12,19 @@ from pipeline.pool import WorkerDiedError
 from pipeline.store import Study, read_cells
 
 
-def record_attempts(study: Study, cell_ids: Iterable[str], cause: str, message: str, host: str | None = None) -> None:
+def count_attempts(study: Study) -> Counter[str]:
+    """Number of attempts of each cell that gave no shard."""
+    return Counter(study.read_attempts()["cell_id"].to_pylist())
+
+
+def record_attempts(
+    study: Study,
+    cell_ids: Iterable[str],
+    cause: str,
+    message: str,
+    host: str | None = None,
+    earlier: Counter[str] | None = None,
+) -> None:
     """Keeps one attempt for each of these cells.
 
     Args:
@@ -21,8 +33,9 @@ def record_attempts(study: Study, cell_ids: Iterable[str], cause: str, message: 
         cause: one of `errors.CAUSES`.
         message: what happened, for people.
         host: where; None for here.
+        earlier: attempts of each cell before; None to count them, which takes long where there are many.
     """
-    earlier = Counter(study.read_attempts().column("cell_id").to_pylist())
+    earlier = count_attempts(study) if earlier is None else earlier
     for cell_id in cell_ids:
         study.record_attempt(
             {

@@ -126,7 +126,8 @@ class _Reader:
         self, content: Mapping[str, Any], key: str, example: str, read: Callable[[Any], Value], place: Place = ()
     ) -> tuple[Value, ...]:
         """The items of a list, those with a mistake left out."""
-        place, items, values = (*place, key), content[key], list[Value]()
+        place, items = (*place, key), content[key]
+        values: dict[Value, None] = {}  # in their order; a list would be searched for every item of thousands
         if not isinstance(items, list):
             self.wrong(place, f"{key!r} must be a list such as [{example}]; {shown(items)} given")
             return ()
@@ -140,7 +141,7 @@ class _Reader:
                 continue
             if value in values:
                 self.wrong((*place, index), f"{key}: {item!r} is listed twice (in this or another spelling)")
-            values.append(value)
+            values[value] = None
         return tuple(values)
 
     def _study(self, value: Any) -> str:

@@ -239,16 +239,15 @@ def study_status(name: str, results: str | None) -> Status:
 
 def _with_queue(study: Study, cell_ids: Sequence[str | None]) -> tuple[list[State], str | None]:
     """States of the cells, with what the cluster says where something was submitted; and why it says nothing."""
-    states = cell_states(study, cell_ids)
     if not study.submissions.is_dir():
-        return states, None
-    from pipeline.cluster.queue import look, settle
+        return cell_states(study, cell_ids), None
+    from pipeline.cluster.queue import look
 
     try:
-        # First, so that what a job has lost a moment ago is told with its cause.
-        settle(study)
+        # First, so that what a job has lost or done a moment ago is told as that.
         queued = look(study).cells
     except (TaskComplexityError, OSError) as error:
+        states = cell_states(study, cell_ids)
         return states, f"the queue of the cluster is not known here, cells in it count as to do: {error}"
 
     def joined(cell_id: str | None, state: State) -> State:

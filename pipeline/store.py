@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.csv import write_csv
 
@@ -320,9 +321,11 @@ def read_cells(path: Path, *, group_id: str | None = None) -> pa.Table:
     Raises:
         UserError: the file is no plan of this version.
     """
-    filters = None if group_id is None else [("group_id", "=", group_id)]
     try:
-        return pq.read_table(path, filters=filters, partitioning=None).select(schema.PLAN.names).cast(schema.PLAN)
+        # Not `pq.read_table`, which imports pandas where that is installed.
+        with pq.ParquetFile(path) as file:
+            cells = file.read(columns=schema.PLAN.names).select(schema.PLAN.names).cast(schema.PLAN)
+        return cells if group_id is None else cells.filter(pc.equal(cells["group_id"], group_id))
     except (pa.ArrowException, KeyError, ValueError) as error:
         raise UserError(f"{path} is no plan that this version can read; plan again ({error})") from error
 

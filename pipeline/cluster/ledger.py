@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.files import write_atomically
@@ -69,9 +68,11 @@ class Submission:
 
     def batches(self) -> dict[int, dict[str, list[str]]]:
         """Batch -> group -> ids of its cells."""
-        table = pq.read_table(self.cells_path, columns=[BATCH_COLUMN, "group_id", "cell_id"], partitioning=None)
+        with pq.ParquetFile(self.cells_path) as file:
+            table = file.read(columns=[BATCH_COLUMN, "group_id", "cell_id"])
         found: dict[int, dict[str, list[str]]] = {}
-        for batch, group, cell in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        columns = (table[name].to_pylist() for name in (BATCH_COLUMN, "group_id", "cell_id"))
+        for batch, group, cell in zip(*columns, strict=True):
             found.setdefault(batch, {}).setdefault(group, []).append(cell)
         return found
 
@@ -91,27 +92,25 @@ def submission_folder(study: Study, token: str) -> Path:
     return study.submissions / token
 
 
-def intend(study: Study, batch_of: Mapping[str | None, int], plan: pa.Table, facts: dict[str, Any]) -> Submission:
+def intend(study: Study, cells: pa.Table, batches: Sequence[int], facts: dict[str, Any]) -> Submission:
     """Writes what is about to be submitted.
 
     Args:
         study: the study.
-        batch_of: id of a cell -> number of its batch, which is its array task.
-        plan: the plan, of which the rows of these cells are kept beside the intent: later edits do not reach them.
+        cells: rows of the plan, which are kept beside the intent: later edits of the plan do not reach them.
+        batches: number of the batch of each of them, which is its array task.
         facts: profile, code, environment; kept as they are.
     """
     token = secrets.token_hex(6)
     folder = submission_folder(study, token)
-    numbers = [batch_of.get(cell_id) for cell_id in plan["cell_id"].to_pylist()]
-    cells = plan.append_column(BATCH_COLUMN, pa.array(numbers, pa.int64()))
-    cells = cells.filter(pc.is_valid(cells[BATCH_COLUMN]))
+    numbered = cells.append_column(BATCH_COLUMN, pa.array(batches, pa.int64()))
 
     def write(handle: BinaryIO) -> None:
-        pq.write_table(cells, handle, compression="zstd")
+        pq.write_table(numbered, handle, compression="zstd")
 
     write_atomically(folder / "cells.parquet", write, replace=False)
     now = datetime.now(UTC).isoformat()
-    _write_json(folder / "intent.json", {**facts, "submitted_utc": now, "num_batches": len(set(batch_of.values()))})
+    _write_json(folder / "intent.json", {**facts, "submitted_utc": now, "num_batches": len(set(batches))})
     return read_submission(study, token)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from pipeline.attempts import record_attempts
+from pipeline.attempts import count_attempts, record_attempts
 from pipeline.cluster.ledger import Submission, submissions
 from pipeline.cluster.slurm import EndedTask, LiveTask, ended_tasks, find_job, live_tasks
 from pipeline.leases import Owner, abandoned, drop_lease
@@ -59,12 +59,20 @@ class Queue(NamedTuple):
 
 
 def look(study: Study) -> Queue:
-    """Asks Slurm once and joins the answer with what was submitted.
+    """Asks Slurm once, brings the records in line with the answer, and joins it with what was submitted.
+
+    A lease that is left over names the group that a job was working on when it ended: its open cells get an attempt
+    with the cause. Cells of the job that it had not come to are simply to do.
 
     Raises:
         SlurmError: Slurm does not answer.
     """
     tasks = live_tasks()
+    _settle(study, tasks)
+    return _joined(study, tasks)
+
+
+def _joined(study: Study, tasks: Sequence[LiveTask]) -> Queue:
     by_name: dict[str, list[LiveTask]] = {}
     for task in tasks:
         by_name.setdefault(task.name, []).append(task)
@@ -89,31 +97,25 @@ def look(study: Study) -> Queue:
     return Queue(cells, tuple(mine), len(tasks), tuple(ended))
 
 
-def settle(study: Study) -> None:
-    """Brings the records of a study in line with Slurm: jobs that `sbatch` denied, and cells that jobs have lost.
-
-    A lease that is left over names the group that a job was working on when it ended. Cells of the job that it had not
-    come to are simply to do.
-
-    Raises:
-        SlurmError: Slurm does not answer.
-    """
+def _settle(study: Study, tasks: Sequence[LiveTask]) -> None:
+    """Jobs that `sbatch` denied, and cells that jobs have lost."""
     for submission in submissions(study):
         if submission.job_id is None and not submission.is_void:
-            _adopt(submission)
-    tasks = {(task.job_id, task.array_index) for task in live_tasks()}
+            _adopt(submission, tasks)
+    live = {(task.job_id, task.array_index) for task in tasks}
 
     def is_gone(owner: Owner) -> bool:
-        return owner.slurm_job_id is not None and _place(owner.slurm_job_id) not in tasks
+        return owner.slurm_job_id is not None and _place(owner.slurm_job_id) not in live
 
     lost = abandoned(study, is_gone)
     if not lost:
         return
     ended = _ended(study, lost.values())
+    open_cells, earlier = _open_cells(study, lost), count_attempts(study)
     for group, owner in lost.items():
         if drop_lease(study, group, owner):
             cause, message = _cause(owner, ended)
-            record_attempts(study, sorted(_open_cells(study, group)), cause, message, owner.host)
+            record_attempts(study, sorted(open_cells[group]), cause, message, owner.host, earlier)
 
 
 def _ended(study: Study, owners: Iterable[Owner]) -> dict[tuple[str, int], EndedTask]:
@@ -132,20 +134,20 @@ def _cause(owner: Owner, ended: Mapping[tuple[str, int], EndedTask]) -> tuple[st
     return cause, f"job {owner.slurm_job_id} ended as {task.state} on {task.nodes}"
 
 
-def _open_cells(study: Study, group_id: str) -> set[str]:
-    """Cells of a group without a shard, from all submissions: the plan may have changed since."""
-    cells = {
-        cell
-        for submission in submissions(study)
-        for groups in submission.batches().values()
-        for cell in groups.get(group_id, [])
-    }
-    return cells - study.valid_cells(cells)
+def _open_cells(study: Study, groups: Iterable[str]) -> dict[str, set[str]]:
+    """Cells of these groups without a shard, from all submissions: the plan may have changed since."""
+    found: dict[str, set[str]] = {group: set() for group in groups}
+    for submission in submissions(study):
+        for of_batch in submission.batches().values():
+            for group in of_batch.keys() & found.keys():
+                found[group].update(of_batch[group])
+    done = study.valid_cells(cell for cells in found.values() for cell in cells)
+    return {group: cells - done for group, cells in found.items()}
 
 
-def _adopt(submission: Submission) -> None:
+def _adopt(submission: Submission, tasks: Sequence[LiveTask]) -> None:
     """A submission whose `sbatch` has not been heard of again: it has a job, or it has none."""
-    if job_id := find_job(submission.job_name, submission.submitted_utc):
+    if job_id := find_job(submission.job_name, submission.submitted_utc, tasks):
         submission.note_job(job_id)
     elif (datetime.now(UTC) - submission.submitted_utc).total_seconds() > GRACE_SECONDS:
         submission.note_void("no job of this token was found")

@@ -109,9 +109,9 @@ def ended_tasks(job_ids: Sequence[str], since: datetime) -> dict[tuple[str, int]
     return found
 
 
-def find_job(name: str, since: datetime) -> str | None:
-    """Id of the job of this name, in the queue or in accounting; None where there is none."""
-    for task in live_tasks():
+def find_job(name: str, since: datetime, tasks: Iterable[LiveTask]) -> str | None:
+    """Id of the job of this name, among these tasks of the queue or in accounting; None where there is none."""
+    for task in tasks:
         if task.name == name:
             return task.job_id
     start = (since - timedelta(days=1)).strftime("%Y-%m-%d")
@@ -147,7 +147,7 @@ def sbatch(script: Path, name: str, since: datetime) -> str:
         return match.group()
     # The controller may have taken the job and lost the answer.
     for _ in range(3):
-        if found := find_job(name, since):
+        if found := find_job(name, since, live_tasks()):
             return found
         time.sleep(1)
     message = done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}"

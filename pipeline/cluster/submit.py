@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Console
 
 from pipeline.cluster.batches import Batch, Group, groups_of, part_of, walltime_minutes
@@ -18,18 +19,19 @@ from pipeline.cluster.batches import pack as pack_batches
 from pipeline.cluster.inspect import limits_of
 from pipeline.cluster.ledger import Submission, intend
 from pipeline.cluster.profile import Profile, load_profile
-from pipeline.cluster.queue import Queue, look, settle
+from pipeline.cluster.queue import Queue, look
 from pipeline.cluster.sbatch import Shape, sbatch_text, shape_of
 from pipeline.cluster.slurm import SubmitLimitError, sbatch
 from pipeline.errors import CAUSES, UserError
 from pipeline.files import write_atomically
+from pipeline.grid import read_grid
 from pipeline.models.spec import CACHE_VARIABLE, cache_folder
 from pipeline.plan import Plan, PlanRow, make_plan
 from pipeline.pool import WORKER_ENVIRONMENT
 from pipeline.run import stage_models
 from pipeline.snapshot import environment, freeze
 from pipeline.status import DONE, FAILED
-from pipeline.store import Study
+from pipeline.store import Study, results_folder
 
 HELD_AFTER_ATTEMPTS = {
     "cancelled": 1,
@@ -143,25 +145,24 @@ def submit(
     profile = load_profile(cluster, settings)
     profile.check_complete()
     stage_models(grid_path, console)
-    plan = make_plan(grid_path, results)
-    study = plan.study
+    study = Study(results_folder(results) / read_grid(grid_path).study)
     with console.status("asking Slurm"):
-        settle(study)
-        queue = look(study)
-        plan = make_plan(grid_path, results)  # settling may have told of failures
+        queue = look(study)  # first, since it tells of what jobs have lost
+    plan = make_plan(grid_path, results)
     groups = part_of(groups_of(row for row in plan.rows if row.group_id is not None), *part)
     rows = [row for group in groups for row in group.rows]
-    attempts = Counter(study.read_attempts().column("cell_id").to_pylist())
+    attempts = study.read_attempts()
+    tries = Counter(attempts["cell_id"].to_pylist())
+    avoided = bad_nodes(attempts, profile.exclude_nodes_hours)
     open_rows = [row for row in rows if row.state.name != DONE and row.cell_id not in queue.cells]
-    held = [row for row in open_rows if retry is None and _is_held(row, attempts)]
+    held = [row for row in open_rows if retry is None and _is_held(row, tries)]
     not_asked = {row.cell_id for row in open_rows if retry is not None and not _is_asked(row, retry)}
     held_ids = {row.cell_id for row in held} | not_asked
     wanted = groups_of(row for row in open_rows if row.cell_id not in held_ids)
-    submitted, why_waiting = _submit_waves(plan, profile, wanted, queue, console)
+    submitted, why_waiting = _submit_waves(plan, profile, wanted, queue, avoided, console)
     waiting = sum(len(group.rows) for group in wanted) - sum(
         batch.num_cells for _, batches in submitted for batch in batches
     )
-    avoided = bad_nodes(study, profile.exclude_nodes_hours)
     live = [task.job_id for task in queue.tasks]
     after = list(dict.fromkeys([*live, *(one.job_id or "" for one, _ in submitted)]))
     return SubmitSummary(
@@ -181,18 +182,21 @@ def submit(
     )
 
 
-def bad_nodes(study: Study, hours: float) -> tuple[str, ...]:
-    """Nodes that have lost several cells by their own fault in the last hours."""
+def bad_nodes(attempts: pa.Table, hours: float) -> tuple[str, ...]:
+    """Nodes that have lost several cells by their own fault in the last hours, by the attempts of a study."""
     since = datetime.now(UTC) - timedelta(hours=hours)
     cells: dict[str, set[str]] = defaultdict(set)
-    for attempt in study.read_attempts().to_pylist():
-        if attempt["cause"] == "node" and attempt["finished_utc"] > since:
+    for attempt in attempts.filter(pc.equal(attempts["cause"], "node")).to_pylist():
+        if attempt["finished_utc"] > since:
             cells[attempt["host"]].add(attempt["cell_id"])
     return tuple(sorted(host for host, lost in cells.items() if len(lost) >= BAD_NODE_CELLS))
 
 
-def job_script(study: Study, profile: Profile, submission: Submission, batches: Sequence[Batch], code: Path) -> str:
+def job_script(
+    profile: Profile, submission: Submission, batches: Sequence[Batch], code: Path, avoided: Sequence[str]
+) -> str:
     """The script of one array."""
+    study = submission.study
     lanes = lanes_of(profile)
     minutes = walltime_minutes(batches, lanes, profile.max_walltime_minutes)
     arguments = ["-u", "-m", "pipeline.cluster.job", str(study.folder.resolve()), submission.token]
@@ -204,7 +208,7 @@ def job_script(study: Study, profile: Profile, submission: Submission, batches: 
         array_tasks=len(batches),
         log_folder=study.logs.resolve(),
         command=f"{profile.python_command} {shlex.join(arguments)}",
-        excluded_nodes=bad_nodes(study, profile.exclude_nodes_hours),
+        excluded_nodes=avoided,
         environment=_environment(code),
     )
 
@@ -234,7 +238,7 @@ def _is_asked(row: PlanRow, retry: str) -> bool:
 
 
 def _submit_waves(
-    plan: Plan, profile: Profile, wanted: list[Group], queue: Queue, console: Console
+    plan: Plan, profile: Profile, wanted: list[Group], queue: Queue, avoided: Sequence[str], console: Console
 ) -> tuple[list[tuple[Submission, list[Batch]]], str | None]:
     """Arrays within the limits of the site; and what was said where they ended it."""
     if not wanted:
@@ -244,14 +248,23 @@ def _submit_waves(
     room = len(batches) if limits.max_submit_jobs is None else limits.max_submit_jobs - queue.num_tasks_of_user
     code = freeze(plan.study)
     plan.study.logs.mkdir(parents=True, exist_ok=True)
+    facts = {"profile": profile.name, "code": str(code.name), "environment": environment()}
     cells = plan.study.read_plan()
     assert cells is not None
+    row_of = {cell_id: row for row, cell_id in enumerate(cells["cell_id"].to_pylist())}
     submitted: list[tuple[Submission, list[Batch]]] = []
     while batches and room > 0:
         size = min(len(batches), room, limits.max_array_size or len(batches))
         wave, batches = batches[:size], batches[size:]
         try:
-            submitted.append((_submit_array(plan.study, profile, wave, cells, code), wave))
+            numbers = {
+                row_of[row.cell_id]: number
+                for number, batch in enumerate(wave)
+                for group in batch.groups
+                for row in group.rows
+            }
+            submission = intend(plan.study, cells.take(list(numbers)), list(numbers.values()), facts)
+            submitted.append((_submit_array(submission, profile, wave, code, avoided), wave))
         except SubmitLimitError as limit:
             return submitted, str(limit).splitlines()[-1]
         room -= size
@@ -259,14 +272,11 @@ def _submit_waves(
     return submitted, f"{limits.max_submit_jobs} jobs are allowed" if batches else None
 
 
-def _submit_array(study: Study, profile: Profile, batches: list[Batch], cells: pa.Table, code: Path) -> Submission:
-    facts = {"profile": profile.name, "code": str(code.name), "environment": environment()}
-    batch_of = {
-        row.cell_id: number for number, batch in enumerate(batches) for group in batch.groups for row in group.rows
-    }
-    submission = intend(study, batch_of, cells, facts)
+def _submit_array(
+    submission: Submission, profile: Profile, batches: Sequence[Batch], code: Path, avoided: Sequence[str]
+) -> Submission:
     try:
-        script = job_script(study, profile, submission, batches, code)
+        script = job_script(profile, submission, batches, code, avoided)
         write_atomically(submission.script_path, script.encode(), replace=False)
         return submission.note_job(sbatch(submission.script_path, submission.job_name, submission.submitted_utc))
     except (UserError, SubmitLimitError) as error:

@@ -1,0 +1,68 @@
+"""A real sbatch takes the scripts of all shipped profiles, once what names the site is replaced."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cluster.profile import Profile, load_profile, shipped_folder
+from pipeline.cluster.sbatch import sbatch_text, shape_of
+from pipeline.cluster.submit import lanes_of
+
+from .conftest import Cluster
+
+pytestmark = pytest.mark.slurm
+
+NAMES_HERE = {"partition": "main", "account": "testcluster", "qos": "normal", "constraint": "test", "gpu_type": "test"}
+"""What a site calls its things -> what the test cluster calls its own."""
+NODE_CPUS = 16
+NODE_MEMORY_GIB = 15
+SHIPPED = sorted(path.stem for path in shipped_folder().glob("*.yaml"))
+"""No profile is left out: the test cluster can express all of them, but for the size of nodes and the names."""
+
+
+def fitted(profile: Profile) -> Profile:
+    """The profile with the names of the test cluster, and no more CPUs and memory than its nodes have."""
+    lanes = lanes_of(profile)
+    changes: dict[str, Any] = {
+        key: name for key, name in NAMES_HERE.items() if getattr(profile, key) is not None or key in profile.required
+    }
+    if profile.cpus_per_gpu * lanes > NODE_CPUS:
+        changes["cpus_per_gpu"] = NODE_CPUS // lanes
+    if (profile.memory_gib_per_gpu or 0) * lanes > NODE_MEMORY_GIB:
+        changes["memory_gib_per_gpu"] = NODE_MEMORY_GIB / lanes
+    return load_profile(profile.name, {key: str(value) for key, value in changes.items()})
+
+
+def script(profile: Profile, folder: Path) -> str:
+    minutes = min(profile.ideal_walltime_minutes, profile.max_walltime_minutes or profile.ideal_walltime_minutes)
+    path = folder / "job.sbatch"
+    text = sbatch_text(
+        profile,
+        shape_of(profile, processes=lanes_of(profile), walltime_minutes=minutes, gpu=profile.gpu_request != "none"),
+        job_name="tcx-test",
+        comment="tcx:test",
+        array_tasks=3,
+        log_folder=folder,
+        command="true",
+        excluded_nodes=["node2"],
+    )
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_sbatch_takes_the_script(cluster: Cluster, name: str, tmp_path: Path) -> None:
+    done = cluster.run("sbatch", "--test-only", script(fitted(load_profile(name)), tmp_path))
+    assert "to start at" in done.stderr
+    assert "on nodes node1 in partition main" in done.stderr
+
+
+@pytest.mark.parametrize("key", NAMES_HERE)
+def test_names_of_another_site_are_refused(cluster: Cluster, key: str, tmp_path: Path) -> None:
+    """So that the test above can fail."""
+    wrong = dataclasses.replace(fitted(load_profile("testcluster")), **{key: "nowhere"})
+    assert cluster.run("sbatch", "--test-only", script(wrong, tmp_path), check=False).returncode
