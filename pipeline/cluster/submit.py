@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
 
-from pipeline.cluster.batches import Batch, Group, groups_of, part_of, walltime_minutes
+from pipeline.cluster.batches import Batch, Group, by_resources, groups_of, part_of, walltime_minutes
 from pipeline.cluster.batches import pack as pack_batches
 from pipeline.cluster.inspect import limits_of
 from pipeline.cluster.ledger import Submission, intend
@@ -28,6 +29,7 @@ from pipeline.grid import read_grid
 from pipeline.models.spec import CACHE_VARIABLE, cache_folder
 from pipeline.plan import Plan, PlanRow, make_plan
 from pipeline.pool import WORKER_ENVIRONMENT
+from pipeline.resources import Resources
 from pipeline.run import stage_models
 from pipeline.snapshot import environment, freeze
 from pipeline.status import DONE, FAILED
@@ -197,12 +199,12 @@ def job_script(
 ) -> str:
     """The script of one array."""
     study = submission.study
-    lanes = lanes_of(profile)
-    minutes = walltime_minutes(batches, lanes, profile.max_walltime_minutes)
+    resources = batches[0].resources
+    minutes = walltime_minutes(batches, lanes_of(profile, resources), profile.max_walltime_minutes)
     arguments = ["-u", "-m", "pipeline.cluster.job", str(study.folder.resolve()), submission.token]
     return sbatch_text(
         profile,
-        _shape(profile, minutes),
+        batch_shape(profile, resources, minutes),
         job_name=submission.job_name,
         comment=f"tcx:{submission.token}",
         array_tasks=len(batches),
@@ -213,13 +215,23 @@ def job_script(
     )
 
 
-def lanes_of(profile: Profile) -> int:
+def lanes_of(profile: Profile, resources: Resources) -> int:
     """Groups that one job works on at the same time: one for each GPU where a site gives whole nodes."""
-    return (profile.gpus_per_node or 1) if profile.whole_node else 1
+    return (profile.gpus_per_node or 1) if profile.whole_node and not resources.needs_team else 1
 
 
-def _shape(profile: Profile, minutes: int) -> Shape:
-    return shape_of(profile, processes=lanes_of(profile), walltime_minutes=minutes, gpu=profile.gpu_request != "none")
+def batch_shape(profile: Profile, resources: Resources, minutes: int) -> Shape:
+    """Resources of one job for Slurm: a process for each lane, or for each member of the team."""
+    gpu = profile.gpu_request != "none"
+    if not resources.needs_team:
+        return shape_of(profile, processes=lanes_of(profile, resources), walltime_minutes=minutes, gpu=gpu)
+    processes = resources.processes
+    most = profile.gpus_per_node or processes
+    # As few nodes as hold the processes, the same number on each.
+    nodes = resources.nodes or next(
+        nodes for nodes in range(-(-processes // most), processes + 1) if not processes % nodes
+    )
+    return shape_of(profile, processes=processes, nodes=nodes, walltime_minutes=minutes, gpu=gpu)
 
 
 def _environment(code: Path) -> dict[str, str]:
@@ -244,17 +256,25 @@ def _submit_waves(
     if not wanted:
         return [], None
     limits = limits_of(profile)
-    batches = pack_batches(wanted, 60.0 * profile.ideal_walltime_minutes, lanes_of(profile))
+    ideal_seconds = 60.0 * profile.ideal_walltime_minutes
+    batches = [
+        batch
+        for kind, groups in by_resources(wanted).items()
+        for batch in pack_batches(groups, ideal_seconds, lanes_of(profile, kind))
+    ]
     room = len(batches) if limits.max_submit_jobs is None else limits.max_submit_jobs - queue.num_tasks_of_user
     code = freeze(plan.study)
     plan.study.logs.mkdir(parents=True, exist_ok=True)
-    facts = {"profile": profile.name, "code": str(code.name), "environment": environment()}
+    facts: dict[str, Any] = {"profile": profile.name, "code": str(code.name), "environment": environment()}
+    facts["signal_lead_seconds"] = profile.signal_lead_seconds
     cells = plan.study.read_plan()
     assert cells is not None
     row_of = {cell_id: row for row, cell_id in enumerate(cells["cell_id"].to_pylist())}
     submitted: list[tuple[Submission, list[Batch]]] = []
     while batches and room > 0:
-        size = min(len(batches), room, limits.max_array_size or len(batches))
+        _, leading = next(groupby(batches, lambda batch: batch.resources))
+        alike = len(list(leading))
+        size = min(alike, room, limits.max_array_size or alike)
         wave, batches = batches[:size], batches[size:]
         try:
             numbers = {
@@ -292,7 +312,7 @@ def _submit_reduce(study: Study, profile: Profile, after: list[str]) -> str:
     script = study.submissions / f"{name}.sbatch"
     text = sbatch_text(
         profile,
-        _shape(profile, min(60, profile.max_walltime_minutes or 60)),
+        batch_shape(profile, Resources(), min(60, profile.max_walltime_minutes or 60)),
         job_name=name,
         comment=name,
         array_tasks=None,

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from pipeline.cluster.profile import Profile, load_profile, shipped_folder
-from pipeline.cluster.sbatch import sbatch_text, shape_of
-from pipeline.cluster.submit import lanes_of
+from pipeline.cluster.sbatch import sbatch_text
+from pipeline.cluster.submit import batch_shape, lanes_of
+from pipeline.resources import Resources
 
 from .conftest import Cluster
 
@@ -26,7 +27,7 @@ SHIPPED = sorted(path.stem for path in shipped_folder().glob("*.yaml"))
 
 def fitted(profile: Profile) -> Profile:
     """The profile with the names of the test cluster, and no more CPUs and memory than its nodes have."""
-    lanes = lanes_of(profile)
+    lanes = lanes_of(profile, Resources())
     changes: dict[str, Any] = {
         key: name for key, name in NAMES_HERE.items() if getattr(profile, key) is not None or key in profile.required
     }
@@ -42,7 +43,7 @@ def script(profile: Profile, folder: Path) -> str:
     path = folder / "job.sbatch"
     text = sbatch_text(
         profile,
-        shape_of(profile, processes=lanes_of(profile), walltime_minutes=minutes, gpu=profile.gpu_request != "none"),
+        batch_shape(profile, Resources(), minutes),
         job_name="tcx-test",
         comment="tcx:test",
         array_tasks=3,
