@@ -22,6 +22,7 @@ CASES = {
     "demonstrations": ANSWER | HEAD | {"START": "English:", "STOPS": 4},
     "subset": ANSWER | HEAD | ADAPTER | {"STOPS": 2, "EXAMPLES": 8, "EPOCHS": 3, "LR": 0.001},
     "adapter": ANSWER | HEAD | ADAPTER | {"STEP": 0.01},
+    "weights": ANSWER | HEAD | {"STEP": 0.01},
 }
 
 FROZEN = {
@@ -29,8 +30,9 @@ FROZEN = {
     "constant": "748ba3d1476ef5eb906065fe7cc055bf616eca6b252d40d7aa7628d21839a876",
     "prompt": "cf4601e1fa8ba861e0dcd250f78e33d289d94fdfbeb273efe775095165222a8b",
     "demonstrations": "461ceff816a0861c8c337d73888421f3da444a78c925a1e523b9d88dd705894f",
-    "subset": "5867816d18be474c5579ba86cc1251c9590c28758a849423d3551b0a812a79d3",
+    "subset": "b0a4c1f959a1525bee0f126ae7dff1e55fb97e5ff654c8cd2a57b773b635bf9e",
     "adapter": "45c413541341db92c6ab6deb858098876c54c38546c028498a0cf07a4a44e13e",
+    "weights": "4df61a30697a57e69ab1224cee084dfe1a34914f8d61d011be5aa3ae67c6ad05",
 }
 
 

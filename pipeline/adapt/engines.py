@@ -20,6 +20,7 @@ from pipeline.resources import strategy_file
 Floats = npt.NDArray[np.float32]
 STATE_FILE = "state.pt"
 SHARDED_FOLDER = "deepspeed"
+SHARED_MEMORY_OPERATOR = "deepspeed_shm_comm"
 
 
 class Replicated:
@@ -110,6 +111,10 @@ class Sharded(Replicated):
         configuration: Path,
     ) -> None:
         """Hand model and optimiser over to DeepSpeed."""
+        import deepspeed
+
+        # Between processors DeepSpeed would compile an operator of its own, a minute on every node of every job.
+        deepspeed.ops.__compatible_ops__[SHARED_MEMORY_OPERATOR] = False
         self.weights = list(weights)
         self._bf16 = False  # DeepSpeed's own: weights in bf16, and a copy in fp32 that is stepped
         settings = json.loads(configuration.read_text()) | {
