@@ -92,8 +92,35 @@ def pack(groups: Iterable[Group], ideal_seconds: float, lanes: int = 1) -> list[
     return batches
 
 
+def waves_of(
+    batches: Sequence[Batch], queued: int, most_jobs: int | None, most_tasks: int | None
+) -> list[list[Sequence[Batch]]]:
+    """Arrays of batches, by when there is room for them in the queue; the first wave is what fits now.
+
+    Args:
+        batches: each of them one job.
+        queued: jobs that are in the queue already.
+        most_jobs: jobs that may be in the queue, None for no limit.
+        most_tasks: jobs that may be in one array, None for no limit.
+    """
+    waves: list[list[Sequence[Batch]]] = []
+    room = len(batches) if most_jobs is None else max(most_jobs - queued, 0)
+    rest = batches
+    while rest:
+        wave, rest = rest[:room], rest[room:]
+        size = most_tasks or max(len(wave), 1)
+        waves.append([wave[start : start + size] for start in range(0, len(wave), size)])
+        room = most_jobs or len(rest)
+    return waves
+
+
+def expected_seconds(batch: Batch, lanes: int) -> float:
+    """Expected time of a batch whose groups are shared by so many processes; the longest group sets a bound."""
+    return max(batch.cost_seconds / lanes, *(group.cost_seconds for group in batch.groups))
+
+
 def walltime_minutes(batches: Sequence[Batch], lanes: int, longest_minutes: int | None) -> int:
     """Time limit for an array of these batches: all tasks of an array have one."""
-    seconds = max(max(batch.cost_seconds / lanes, *(group.cost_seconds for group in batch.groups)) for batch in batches)
+    seconds = max(expected_seconds(batch, lanes) for batch in batches)
     minutes = max(FEWEST_MINUTES, round(SAFETY * (seconds + STARTUP_SECONDS) / 60))
     return minutes if longest_minutes is None else min(minutes, longest_minutes)
