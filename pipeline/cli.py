@@ -242,12 +242,24 @@ def status(
         str | None,
         typer.Option("--why", metavar="CELL", help="Last attempts of one cell, given by the start of its id."),
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it anew until nothing is queued or running, or Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option("--every", min=1, metavar="SECONDS", help="Time between looks of --watch.")
+    ] = 10,
     results: Results = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how many cells of a study are done, failed (by cause) and to do."""
     from pipeline import status as library
+    from pipeline.errors import UserError
 
+    if watch:
+        if as_json or why is not None:
+            raise UserError("--watch shows the table of a study; leave --json and --why out")
+        library.watch(study, results, every, _console())
+        return
     _show(library.study_status(study, results) if why is None else library.why(study, why, results), as_json)
 
 
