@@ -99,13 +99,36 @@ def validate(grid: GridName, as_json: AsJson = False) -> None:
     _show(check_grid(find_grid(grid)), as_json)
 
 
-@app.command(epilog="Example: tcx plan jobs/quickstart.yaml --results /scratch/results")
-def plan(grid: GridName, results: Results = None, as_json: AsJson = False) -> None:
+@app.command(epilog="Example: tcx plan jobs/quickstart.yaml --cluster mila --check")
+def plan(
+    grid: GridName,
+    cluster: Annotated[
+        str | None,
+        typer.Option("--cluster", metavar="PROFILE", help="Show jobs and costs on this cluster: a name, or a path."),
+    ] = None,
+    set_: Settings = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Give the scripts to `sbatch --test-only`, which submits nothing.")
+    ] = False,
+    results: Results = None,
+    as_json: AsJson = False,
+) -> None:
     """Expand a grid and show what is done, what is to do and what it will cost. Runs nothing."""
+    from pipeline.errors import UserError
     from pipeline.grid import find_grid
-    from pipeline.plan import make_plan
 
-    _show(make_plan(find_grid(grid), results), as_json)
+    if cluster is None:
+        from pipeline.plan import make_plan
+
+        if check or set_:
+            raise UserError(f"{'--check' if check else '--set'} is about a cluster: give --cluster PROFILE with it")
+        _show(make_plan(find_grid(grid), results), as_json)
+        return
+    from pipeline.cluster.forecast import forecast
+
+    found = forecast(find_grid(grid), cluster, settings=_settings(set_), results=results, check=check)
+    _show(found, as_json)
+    raise typer.Exit(0 if found.ok else 1)
 
 
 @app.command(epilog="Example: tcx run jobs/quickstart.yaml --jobs 2")
@@ -142,6 +165,12 @@ def submit(
     reduce: Annotated[
         bool, typer.Option("--reduce", help="Add a job that reduces when all others have ended.")
     ] = False,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(
+            "--max-cost", min=0, metavar="N", help="Refuse when the rest may cost more, in the profile's billing unit."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Hand what is neither done nor queued to Slurm, and return. Saying it again resumes."""
@@ -156,6 +185,7 @@ def submit(
         part=_part(part),
         retry=_cause(retry),
         reduce=reduce,
+        max_cost=max_cost,
         console=_console(stderr=as_json),
     )
     _show(summary, as_json)
@@ -212,12 +242,24 @@ def status(
         str | None,
         typer.Option("--why", metavar="CELL", help="Last attempts of one cell, given by the start of its id."),
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it anew until nothing is queued or running, or Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option("--every", min=1, metavar="SECONDS", help="Time between looks of --watch.")
+    ] = 10,
     results: Results = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how many cells of a study are done, failed (by cause) and to do."""
     from pipeline import status as library
+    from pipeline.errors import UserError
 
+    if watch:
+        if as_json or why is not None:
+            raise UserError("--watch shows the table of a study; leave --json and --why out")
+        library.watch(study, results, every, _console())
+        return
     _show(library.study_status(study, results) if why is None else library.why(study, why, results), as_json)
 
 

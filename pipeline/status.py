@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.cell import Cell
 from pipeline.errors import CAUSES, TaskComplexityError, UserError
@@ -128,17 +132,25 @@ class Status:
     num_outside: int
     queue_note: str | None
 
+    @property
+    def is_still(self) -> bool:
+        """Whether nothing of the study is in the queue, as far as that is known."""
+        return self.queue_note is None and not self.tally.states[QUEUED] + self.tally.states[RUNNING]
+
     def render(self, console: Console) -> None:
         """Print for people."""
-        console.print(self.tally.table(f"study {self.study}"))
-        for line in [*self.tally.reason_lines(), *self.tally.cause_lines()]:
-            console.print(line, markup=False)
+        console.print(self.as_text())
+
+    def as_text(self) -> Group:
+        """The table and what is to be said of it."""
+        lines = [*self.tally.reason_lines(), *self.tally.cause_lines()]
         if self.queue_note:
-            console.print(self.queue_note, markup=False)
+            lines.append(self.queue_note)
         if self.tally.causes:
-            console.print(f"Why one cell failed: tcx status {self.study} --why CELL", markup=False)
+            lines.append(f"Why one cell failed: tcx status {self.study} --why CELL")
         if self.num_outside:
-            console.print(f"{self.num_outside:,} shards are outside of the plan; they are kept.")
+            lines.append(f"{self.num_outside:,} shards are outside of the plan; they are kept.")
+        return Group(self.tally.table(f"study {self.study}"), *map(Text, lines))
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionary for scripts."""
@@ -235,6 +247,27 @@ def study_status(name: str, results: str | None) -> Status:
         num_outside=len(study.listed_cells().difference(cell_ids)),
         queue_note=queue_note,
     )
+
+
+def watch(name: str, results: str | None, seconds: float, console: Console) -> None:
+    """Shows what is done of a study, anew every few seconds, until nothing of it is in the queue or Ctrl-C.
+
+    Args:
+        name: name or folder of the study.
+        results: folder of the studies, None for the default.
+        seconds: time between two looks; each asks Slurm once.
+        console: where to; one that is no terminal gets the last table only.
+
+    Raises:
+        UserError: there is no such study, or it has no plan.
+    """
+    with contextlib.suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
+        while True:
+            status = study_status(name, results)
+            live.update(status.as_text(), refresh=True)
+            if status.is_still:
+                return
+            time.sleep(seconds)
 
 
 def _with_queue(study: Study, cell_ids: Sequence[str | None]) -> tuple[list[State], str | None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from pipeline.plan import PlanRow
@@ -36,10 +37,12 @@ class Batch(NamedTuple):
     """What one array task works through, group by group.
 
     Attributes:
-        groups: groups with one base model, so that it is loaded once.
+        groups: groups with one base model, so that it is loaded once, and equal resources.
+        lanes: groups that are worked on at the same time, one for each process.
     """
 
     groups: tuple[Group, ...]
+    lanes: int = 1
 
     @property
     def resources(self) -> Resources:
@@ -50,6 +53,11 @@ class Batch(NamedTuple):
     def cost_seconds(self) -> float:
         """Expected time, one group after the other."""
         return STARTUP_SECONDS + sum(group.cost_seconds for group in self.groups)
+
+    @property
+    def expected_seconds(self) -> float:
+        """Expected time from start to end; the longest group sets a bound."""
+        return max(self.cost_seconds / self.lanes, *(group.cost_seconds for group in self.groups))
 
     @property
     def num_cells(self) -> int:
@@ -66,48 +74,69 @@ def groups_of(rows: Iterable[PlanRow]) -> list[Group]:
     return [Group(group_id, tuple(members)) for group_id, members in found.items()]
 
 
-def by_resources(groups: Iterable[Group]) -> dict[Resources, list[Group]]:
-    """The groups by what they want; tasks of one array have one shape."""
-    found: dict[Resources, list[Group]] = {}
-    for group in groups:
-        found.setdefault(group.rows[0].resources, []).append(group)
-    return found
-
-
 def part_of(groups: Iterable[Group], part: int, num_parts: int) -> list[Group]:
     """Part 1 to n of a grid, for several clusters: by the id of the group, so that work that is shared stays shared."""
     return [group for group in groups if int(group.group_id, 16) % num_parts == part - 1]
 
 
-def pack(groups: Iterable[Group], ideal_seconds: float, lanes: int = 1) -> list[Batch]:
-    """Batches of about the ideal length, each with one base model and, as far as that goes, one task.
+def pack(groups: Iterable[Group], ideal_seconds: float, lanes_of: Callable[[Resources], int]) -> list[Batch]:
+    """Batches of about the ideal length, each with one base model, equal resources and, as far as that goes, one task.
 
     Args:
-        groups: what is to be done; all want the same resources.
+        groups: what is to be done.
         ideal_seconds: length of a job that the site is happiest with.
-        lanes: groups that a batch works on at the same time, one for each process.
+        lanes_of: groups that a job with such resources works on at the same time.
     """
-    by_model: dict[str, list[Group]] = {}
+    alike: dict[tuple[Resources, str], list[Group]] = {}
     for group in groups:
-        by_model.setdefault(group.rows[0].cell.model, []).append(group)
-    room = max(ideal_seconds - STARTUP_SECONDS, 0.0) * lanes
+        alike.setdefault((group.rows[0].resources, group.rows[0].cell.model), []).append(group)
     batches: list[Batch] = []
-    for of_model in by_model.values():
-        of_model.sort(key=lambda group: group.rows[0].cell.task)
+    for (resources, _), members_alike in alike.items():
+        lanes = lanes_of(resources)
+        room = max(ideal_seconds - STARTUP_SECONDS, 0.0) * lanes
+        members_alike.sort(key=lambda group: group.rows[0].cell.task)
         members: list[Group] = []
         filled = 0.0
-        for group in of_model:
+        for group in members_alike:
             if members and filled + group.cost_seconds > room:
-                batches.append(Batch(tuple(members)))
+                batches.append(Batch(tuple(members), lanes))
                 members, filled = [], 0.0
             members.append(group)
             filled += group.cost_seconds
-        batches.append(Batch(tuple(members)))
-    return batches
+        batches.append(Batch(tuple(members), lanes))
+    # Tasks of one array have one shape, so what is alike comes together.
+    first = {resources: place for place, (resources, _) in reversed(list(enumerate(alike)))}
+    return sorted(batches, key=lambda batch: first[batch.resources])
 
 
-def walltime_minutes(batches: Sequence[Batch], lanes: int, longest_minutes: int | None) -> int:
+def waves_of(
+    batches: Sequence[Batch], queued: int, most_jobs: int | None, most_tasks: int | None
+) -> list[list[Sequence[Batch]]]:
+    """Arrays of batches, by when there is room for them in the queue; the first wave is what fits now.
+
+    Args:
+        batches: each of them one job.
+        queued: jobs that are in the queue already.
+        most_jobs: jobs that may be in the queue, None for no limit.
+        most_tasks: jobs that may be in one array, None for no limit.
+    """
+    waves: list[list[Sequence[Batch]]] = []
+    room = len(batches) if most_jobs is None else max(most_jobs - queued, 0)
+    rest = batches
+    while rest:
+        wave, rest = rest[:room], rest[room:]
+        arrays: list[Sequence[Batch]] = []
+        for _, shaped in groupby(wave, lambda batch: batch.resources):
+            alike = list(shaped)
+            size = most_tasks or len(alike)
+            arrays += [alike[start : start + size] for start in range(0, len(alike), size)]
+        waves.append(arrays)
+        room = most_jobs or len(rest)
+    return waves
+
+
+def walltime_minutes(batches: Sequence[Batch], longest_minutes: int | None) -> int:
     """Time limit for an array of these batches: all tasks of an array have one."""
-    seconds = max(max(batch.cost_seconds / lanes, *(group.cost_seconds for group in batch.groups)) for batch in batches)
+    seconds = max(batch.expected_seconds for batch in batches)
     minutes = max(FEWEST_MINUTES, round(SAFETY * (seconds + STARTUP_SECONDS) / 60))
     return minutes if longest_minutes is None else min(minutes, longest_minutes)

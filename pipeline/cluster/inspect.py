@@ -110,6 +110,12 @@ def limits_of(profile: Profile, facts: SlurmFacts | None = None) -> Limits:
     return Limits(max_array_size=array_size, max_submit_jobs=submit_jobs)
 
 
+def longest_minutes(profile: Profile, facts: SlurmFacts) -> int | None:
+    """Longest job that the profile and its partition allow, None where neither sets a limit."""
+    limits = (profile.max_walltime_minutes, _minutes(_partition_values(profile, facts, "MaxTime", "")))
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def check_profile(profile: Profile) -> list[Finding]:
     """Compares a profile with the cluster that this machine belongs to."""
     findings = [_required(profile)]

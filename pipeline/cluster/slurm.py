@@ -158,6 +158,17 @@ def sbatch(script: Path, name: str, since: datetime) -> str:
     raise UserError(f"Slurm refuses the job {script}: {message}")
 
 
+def test_only(script: str) -> tuple[bool, str]:
+    """Whether Slurm would take a script, and what it says; submits nothing.
+
+    Raises:
+        UserError: there is no Slurm here.
+    """
+    done = _run("sbatch", "--test-only", text=script)
+    said = [line.removeprefix("sbatch: ").strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+    return done.returncode == 0, "; ".join(said)
+
+
 def scancel(job_ids: Iterable[str], *, signal: str | None = None) -> None:
     """Cancels jobs (`17`, `17_3`), a hundred with one call.
 
@@ -194,10 +205,11 @@ def job_is_gone(owner: Owner) -> bool:
 _TIMED_OUT = -1
 
 
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
+def _run(*command: str, text: str = "") -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
             command,
+            input=text,
             capture_output=True,
             text=True,
             timeout=ANSWER_SECONDS,

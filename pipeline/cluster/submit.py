@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +14,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
 
-from pipeline.cluster.batches import Batch, Group, by_resources, groups_of, part_of, walltime_minutes
+from pipeline.cluster.batches import Batch, Group, walltime_minutes, waves_of
 from pipeline.cluster.batches import pack as pack_batches
-from pipeline.cluster.inspect import limits_of
+from pipeline.cluster.costs import Cost, check_cost, expected_cost, worst_cost
+from pipeline.cluster.inspect import Limits, limits_of
 from pipeline.cluster.ledger import Submission, intend
 from pipeline.cluster.profile import Profile, load_profile
-from pipeline.cluster.queue import Queue, look
+from pipeline.cluster.queue import look
 from pipeline.cluster.sbatch import Shape, sbatch_text, shape_of
+from pipeline.cluster.selection import select
 from pipeline.cluster.slurm import SubmitLimitError, sbatch
 from pipeline.errors import CAUSES, UserError
 from pipeline.files import write_atomically
 from pipeline.grid import read_grid
 from pipeline.models.spec import CACHE_VARIABLE, cache_folder
-from pipeline.plan import Plan, PlanRow, make_plan
+from pipeline.plan import make_plan
 from pipeline.pool import WORKER_ENVIRONMENT
 from pipeline.resources import Resources
 from pipeline.run import stage_models
 from pipeline.snapshot import environment, freeze
-from pipeline.status import DONE, FAILED
 from pipeline.store import Study, results_folder
 
-HELD_AFTER_ATTEMPTS = {
-    "cancelled": 1,
-    "stuck": 1,
-    "environment": 2,
-    "code": 2,
-    "program-crash": 2,
-    "program-output": 2,
-    "program-payload": 2,
-    "program-timeout": 2,
-}
-"""Cause of the last attempt -> attempts after which a cell waits for `--retry`: it would fail again in the same way."""
 BAD_NODE_CELLS = 2
 """Cells lost by the fault of one node, after which that node is avoided for a while."""
 
@@ -68,6 +57,9 @@ class SubmitSummary:
         avoided_nodes: nodes that jobs are kept from.
         why_waiting: what Slurm says of its limit.
         reduce_job_id: the job that reduces afterwards.
+        unit: what the site bills in, None where the profile says of no billing.
+        expected: cost of what was submitted, as expected.
+        worst: its cost when every job runs to its time limit.
     """
 
     study_folder: Path
@@ -83,6 +75,9 @@ class SubmitSummary:
     avoided_nodes: tuple[str, ...]
     why_waiting: str | None
     reduce_job_id: str | None
+    unit: str | None
+    expected: Cost
+    worst: Cost
 
     def render(self, console: Console) -> None:
         """Print for people."""
@@ -92,6 +87,7 @@ class SubmitSummary:
                 f"submitted {self.submitted:,} cells as {self.num_batches:,} array tasks in "
                 f"{len(self.job_ids)} arrays: {', '.join(self.job_ids)}"
             )
+            lines.append(self._cost_line())
         if self.waiting:
             why = f" ({self.why_waiting})" if self.why_waiting else ""
             lines.append(f"{self.waiting:,} cells wait for room in the queue{why}: say the same command again later")
@@ -112,7 +108,13 @@ class SubmitSummary:
     def to_json(self) -> dict[str, Any]:
         """Plain dictionary for scripts."""
         content = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**content, "study_folder": str(self.study_folder), "job_ids": list(self.job_ids)}
+        costs = {"expected": self.expected.to_json(), "worst": self.worst.to_json()}
+        return {**content, "study_folder": str(self.study_folder), "job_ids": list(self.job_ids), **costs}
+
+    def _cost_line(self) -> str:
+        if self.unit is None:
+            return f"expected: {self.expected.gpu_hours:,.4g} GPU-hours, {self.worst.gpu_hours:,.4g} at the worst"
+        return f"expected cost: {self.expected.units:,.4g} {self.unit}, {self.worst.units:,.4g} at the worst"
 
 
 def submit(
@@ -124,6 +126,7 @@ def submit(
     part: tuple[int, int],
     retry: str | None,
     reduce: bool,
+    max_cost: float | None = None,
     console: Console,
 ) -> SubmitSummary:
     """Submits the cells of a grid that are neither done nor in the queue.
@@ -137,11 +140,12 @@ def submit(
         retry: only cells that failed with this cause, or `failed` for any; also those that are held. None for all but
             those that are held.
         reduce: add a job that reduces after all others.
+        max_cost: refuse when everything that is to do may cost more, in the unit of the profile; None for any cost.
         console: where progress is shown.
 
     Raises:
         GridError: every mistake of the grid or of the profile.
-        UserError: Slurm refuses, or the profile lacks what the site requires.
+        UserError: Slurm refuses, the profile lacks what the site requires, or the cost may be above `max_cost`.
         SlurmError: Slurm does not answer.
     """
     profile = load_profile(cluster, settings)
@@ -151,36 +155,45 @@ def submit(
     with console.status("asking Slurm"):
         queue = look(study)  # first, since it tells of what jobs have lost
     plan = make_plan(grid_path, results)
-    groups = part_of(groups_of(row for row in plan.rows if row.group_id is not None), *part)
-    rows = [row for group in groups for row in group.rows]
     attempts = study.read_attempts()
     tries = Counter(attempts["cell_id"].to_pylist())
+    chosen = select(plan, queued=queue.cells, attempts=tries, part=part, retry=retry)
+    batches = pack_for(profile, chosen.wanted)
+    limits = limits_of(profile) if batches else Limits(max_array_size=None, max_submit_jobs=None)
+    waves = waves_of(batches, queue.num_tasks_of_user, limits.max_submit_jobs, limits.max_array_size)
+    if max_cost is not None and batches:
+        shaped = [(array, array_shape(profile, array)) for wave in waves for array in wave]
+        check_cost(profile, worst_cost(profile, shaped), max_cost)
     avoided = bad_nodes(attempts, profile.exclude_nodes_hours)
-    open_rows = [row for row in rows if row.state.name != DONE and row.cell_id not in queue.cells]
-    held = [row for row in open_rows if retry is None and _is_held(row, tries)]
-    not_asked = {row.cell_id for row in open_rows if retry is not None and not _is_asked(row, retry)}
-    held_ids = {row.cell_id for row in held} | not_asked
-    wanted = groups_of(row for row in open_rows if row.cell_id not in held_ids)
-    submitted, why_waiting = _submit_waves(plan, profile, wanted, queue, avoided, console)
-    waiting = sum(len(group.rows) for group in wanted) - sum(
-        batch.num_cells for _, batches in submitted for batch in batches
-    )
+    why_waiting = f"{limits.max_submit_jobs} jobs are allowed" if len(waves) > 1 or [] in waves else None
+    submitted: list[tuple[Submission, Sequence[Batch]]] = []
+    try:
+        for submission, array in _submit_wave(study, profile, waves[0] if waves else [], avoided):
+            submitted.append((submission, array))
+            console.print(f"submitted array {submission.job_id} of {len(array)} tasks", highlight=False)
+    except SubmitLimitError as limit:
+        why_waiting = str(limit).splitlines()[-1]
+    num_submitted = sum(batch.num_cells for _, array in submitted for batch in array)
+    shaped = [(array, array_shape(profile, array)) for _, array in submitted]
     live = [task.job_id for task in queue.tasks]
     after = list(dict.fromkeys([*live, *(one.job_id or "" for one, _ in submitted)]))
     return SubmitSummary(
         study_folder=study.folder,
-        cells=len(rows),
-        done=sum(row.state.name == DONE for row in rows),
-        queued=sum(row.cell_id in queue.cells for row in rows if row.state.name != DONE),
-        submitted=sum(batch.num_cells for _, batches in submitted for batch in batches),
-        held=dict(Counter(str(row.state.cause) for row in held)),
-        waiting=waiting,
+        cells=chosen.cells,
+        done=chosen.done,
+        queued=chosen.queued,
+        submitted=num_submitted,
+        held=chosen.held,
+        waiting=chosen.num_wanted - num_submitted,
         unresolved=sum(row.group_id is None for row in plan.rows),
         job_ids=tuple(str(submission.job_id) for submission, _ in submitted),
-        num_batches=sum(len(batches) for _, batches in submitted),
+        num_batches=sum(len(array) for _, array in submitted),
         avoided_nodes=avoided,
         why_waiting=why_waiting,
         reduce_job_id=_submit_reduce(study, profile, after) if reduce and after else None,
+        unit=None if profile.billing is None else profile.billing.unit,
+        expected=expected_cost(profile, shaped),
+        worst=worst_cost(profile, shaped),
     )
 
 
@@ -199,12 +212,10 @@ def job_script(
 ) -> str:
     """The script of one array."""
     study = submission.study
-    resources = batches[0].resources
-    minutes = walltime_minutes(batches, lanes_of(profile, resources), profile.max_walltime_minutes)
     arguments = ["-u", "-m", "pipeline.cluster.job", str(study.folder.resolve()), submission.token]
     return sbatch_text(
         profile,
-        batch_shape(profile, resources, minutes),
+        array_shape(profile, batches),
         job_name=submission.job_name,
         comment=f"tcx:{submission.token}",
         array_tasks=len(batches),
@@ -213,6 +224,17 @@ def job_script(
         excluded_nodes=avoided,
         environment=_environment(code),
     )
+
+
+def array_shape(profile: Profile, batches: Sequence[Batch]) -> Shape:
+    """Resources of each job of one array."""
+    minutes = walltime_minutes(batches, profile.max_walltime_minutes)
+    return batch_shape(profile, batches[0].resources, minutes)
+
+
+def pack_for(profile: Profile, groups: Sequence[Group]) -> list[Batch]:
+    """What each job of a site works through."""
+    return pack_batches(groups, 60.0 * profile.ideal_walltime_minutes, lambda resources: lanes_of(profile, resources))
 
 
 def lanes_of(profile: Profile, resources: Resources) -> int:
@@ -238,58 +260,36 @@ def _environment(code: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(code.resolve()), CACHE_VARIABLE: str(cache_folder().resolve()), **WORKER_ENVIRONMENT}
 
 
-def _is_held(row: PlanRow, attempts: Counter[str]) -> bool:
-    if row.state.name != FAILED or row.cell_id is None:
-        return False
-    limit = HELD_AFTER_ATTEMPTS.get(row.state.cause or "")
-    return limit is not None and attempts[row.cell_id] >= limit
+def _submit_wave(
+    study: Study, profile: Profile, arrays: Sequence[Sequence[Batch]], avoided: Sequence[str]
+) -> Iterator[tuple[Submission, Sequence[Batch]]]:
+    """Submits one array after the other; yields each when Slurm has it.
 
-
-def _is_asked(row: PlanRow, retry: str) -> bool:
-    return row.state.name == FAILED and retry in ("failed", row.state.cause)
-
-
-def _submit_waves(
-    plan: Plan, profile: Profile, wanted: list[Group], queue: Queue, avoided: Sequence[str], console: Console
-) -> tuple[list[tuple[Submission, list[Batch]]], str | None]:
-    """Arrays within the limits of the site; and what was said where they ended it."""
-    if not wanted:
-        return [], None
-    limits = limits_of(profile)
-    ideal_seconds = 60.0 * profile.ideal_walltime_minutes
-    batches = [
-        batch
-        for kind, groups in by_resources(wanted).items()
-        for batch in pack_batches(groups, ideal_seconds, lanes_of(profile, kind))
-    ]
-    room = len(batches) if limits.max_submit_jobs is None else limits.max_submit_jobs - queue.num_tasks_of_user
-    code = freeze(plan.study)
-    plan.study.logs.mkdir(parents=True, exist_ok=True)
-    facts: dict[str, Any] = {"profile": profile.name, "code": str(code.name), "environment": environment()}
-    facts["signal_lead_seconds"] = profile.signal_lead_seconds
-    cells = plan.study.read_plan()
+    Raises:
+        SubmitLimitError: Slurm takes no more jobs now.
+    """
+    if not arrays:
+        return
+    code = freeze(study)
+    study.logs.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "profile": profile.name,
+        "code": str(code.name),
+        "environment": environment(),
+        "signal_lead_seconds": profile.signal_lead_seconds,
+    }
+    cells = study.read_plan()
     assert cells is not None
     row_of = {cell_id: row for row, cell_id in enumerate(cells["cell_id"].to_pylist())}
-    submitted: list[tuple[Submission, list[Batch]]] = []
-    while batches and room > 0:
-        _, leading = next(groupby(batches, lambda batch: batch.resources))
-        alike = len(list(leading))
-        size = min(alike, room, limits.max_array_size or alike)
-        wave, batches = batches[:size], batches[size:]
-        try:
-            numbers = {
-                row_of[row.cell_id]: number
-                for number, batch in enumerate(wave)
-                for group in batch.groups
-                for row in group.rows
-            }
-            submission = intend(plan.study, cells.take(list(numbers)), list(numbers.values()), facts)
-            submitted.append((_submit_array(submission, profile, wave, code, avoided), wave))
-        except SubmitLimitError as limit:
-            return submitted, str(limit).splitlines()[-1]
-        room -= size
-        console.print(f"submitted array {submitted[-1][0].job_id} of {size} tasks", highlight=False)
-    return submitted, f"{limits.max_submit_jobs} jobs are allowed" if batches else None
+    for array in arrays:
+        numbers = {
+            row_of[row.cell_id]: number
+            for number, batch in enumerate(array)
+            for group in batch.groups
+            for row in group.rows
+        }
+        submission = intend(study, cells.take(list(numbers)), list(numbers.values()), facts)
+        yield _submit_array(submission, profile, array, code, avoided), array
 
 
 def _submit_array(

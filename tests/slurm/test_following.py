@@ -1,0 +1,93 @@
+"""`tcx status --watch` and `tcx logs` beside jobs of a real Slurm."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+GRID = """
+study: small
+tasks: [chain-sum]
+models: [{model}]
+programs: [{{family: icl, shots: [1, 2]}}, {{family: baseline}}]
+evaluation: {{validation_items: 2, test_items: 2}}
+"""
+
+pytestmark = pytest.mark.slurm
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path, quiet_cluster: Any, tiny_model: Path) -> Start:
+    """Starts `tcx` in a folder with a grid and a profile whose jobs are held."""
+    (tmp_path / "grid.yaml").write_text(GRID.format(model=tiny_model))
+    shipped = (ROOT / "slurm" / "testcluster.yaml").read_text()
+    (tmp_path / "held.yaml").write_text(f"{shipped}options: {{hold: ''}}\n")
+    # Every question to the queue leaves a line.
+    counting = tmp_path / "bin" / "squeue"
+    counting.parent.mkdir()
+    counting.write_text(f'#!/bin/sh\necho >> {tmp_path}/questions\nexec {shutil.which("squeue")} "$@"\n')
+    counting.chmod(0o755)
+    env = quiet_cluster.env | {
+        "TCX_CACHE": str(tmp_path / "cache"),
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "200",
+        "PATH": f"{counting.parent}:{quiet_cluster.env['PATH']}",
+    }
+
+    def run(*arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "pipeline.cli", *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=tmp_path, env=env, stdout=pipe, stderr=pipe, text=True)
+
+    return run
+
+
+def output(process: subprocess.Popen[str], status: int = 0) -> str:
+    text, errors = process.communicate(timeout=240)
+    assert process.returncode == status, text + errors
+    return text
+
+
+def submit(start: Start) -> str:
+    """Submits everything as one job that is held; its id."""
+    sent = json.loads(output(start("submit", "grid.yaml", "--cluster", "held.yaml", "--json")))
+    assert sent["num_batches"] == 1
+    return f"{sent['job_ids'][0]}_0"
+
+
+def test_watch_ends_with_the_last_job(start: Start, quiet_cluster: Any, tmp_path: Path) -> None:
+    job = submit(start)
+    (tmp_path / "questions").unlink()
+    started = time.monotonic()
+    watching = start("status", "small", "--watch", "--every", "2")
+    time.sleep(5)
+    assert watching.poll() is None  # a job that waits is not the end
+    quiet_cluster.run("scontrol", "release", job)
+    text = output(watching)
+    looks = (time.monotonic() - started) / 2
+    assert text.count("study small") == 1  # no terminal: the last table only
+    (total,) = [line for line in text.splitlines() if line.startswith("│ all")]
+    assert [int(cell) for cell in total.split("│")[4:7]] == [3, 3, 0]  # cells, done, to do
+    assert 3 <= len((tmp_path / "questions").read_text().splitlines()) <= looks + 1
+
+
+def test_watch_ends_with_ctrl_c(start: Start, quiet_cluster: Any, tmp_path: Path) -> None:
+    submit(start)
+    (tmp_path / "questions").unlink()
+    watching = start("status", "small", "--watch", "--every", "60")
+    quiet_cluster.until((tmp_path / "questions").exists)
+    time.sleep(2)
+    watching.send_signal(signal.SIGINT)
+    assert "3 queued: JobHeldUser" in output(watching)
+    assert output(start("status", "small", "--watch", "--json"), status=2) == ""

@@ -1,0 +1,77 @@
+"""`tcx plan --cluster` and `tcx submit --max-cost` on a real Slurm."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.store import Study
+
+ROOT = Path(__file__).resolve().parents[2]
+GRID = """
+study: many
+tasks: [chain-sum]
+models: [{model}]
+programs: [{{family: icl, shots: 1}}]
+seeds: [{seeds}]
+"""
+
+pytestmark = pytest.mark.slurm
+
+
+def tcx(cluster: Any, folder: Path, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *arguments],
+        cwd=folder,
+        env=cluster.env | {"TCX_CACHE": str(folder / "cache"), "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+def test_forecast_tells_what_submitting_then_does(quiet_cluster: Any, tmp_path: Path, tiny_model: Path) -> None:
+    """70 jobs where an array may have 31 tasks and the queue 60; each job is given 10 minutes of one GPU."""
+
+    def run(*arguments: str, status: int = 0) -> Any:
+        return tcx(quiet_cluster, tmp_path, *arguments, status=status)
+
+    (tmp_path / "grid.yaml").write_text(GRID.format(model=tiny_model, seeds=", ".join(map(str, range(70)))))
+    shipped = (ROOT / "slurm" / "testcluster.yaml").read_text()
+    (tmp_path / "held.yaml").write_text(f"{shipped}options: {{hold: ''}}\n")
+    run("submit", "grid.yaml", "--cluster", "held.yaml", "--max-cost", "0", status=2)  # stages the model
+    assert not Study(tmp_path / "results" / "many").submissions.exists()
+    on = ("grid.yaml", "--cluster", "held.yaml", "--set", "ideal_walltime_minutes=1")
+
+    cluster = json.loads(run("plan", *on, "--check", "--json").stdout)["cluster"]
+    assert (cluster["cells"], cluster["jobs"], cluster["sbatch_calls"], cluster["waves"]) == (70, 70, 3, 2)
+    assert [array["jobs"] for array in cluster["arrays"]] == [31, 29, 10]
+    assert all(array["accepted"] and "to start at" in array["slurm"] for array in cluster["arrays"])
+    assert cluster["worst"]["units"] == pytest.approx(70 / 6)
+    assert cluster["warnings"] == []  # an hour of time limit, and no longest walltime
+    assert not quiet_cluster.run("squeue", "--noheader").stdout
+    text = run("plan", *on, "--set", "max_walltime_minutes=20").stdout
+    assert "3 calls of sbatch in 2 waves" in text
+    assert "warning: family icl: " in text
+
+    refused = run("plan", *on, "--check", "--set", "partition=nowhere", status=1).stdout
+    assert "Slurm REFUSES 3 of 3 arrays: error: invalid partition" in refused
+    assert "--cluster PROFILE" in run("plan", "grid.yaml", "--check", status=2).stderr
+
+    # All that is to do counts, also what waits for room.
+    assert "more than --max-cost 11" in run("submit", *on, "--max-cost", "11", status=2).stderr
+    assert not Study(tmp_path / "results" / "many").submissions.exists()
+    sent = json.loads(run("submit", *on, "--max-cost", "12", "--json").stdout)
+    assert (len(sent["job_ids"]), sent["num_batches"], sent["waiting"]) == (2, 60, 10)
+    assert sent["worst"]["units"] == pytest.approx(10)
+    assert sent["unit"] == "GPU-hours"
+
+    later = json.loads(run("plan", *on, "--json").stdout)["cluster"]
+    assert (later["cells"], later["queued"], later["waves"]) == (10, 60, 2)
+    run("cancel", "many")
