@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline.leases import Owner, this_owner
 from pipeline.pool import WorkerDiedError
 from pipeline.store import Study, read_cells
 
@@ -22,7 +22,7 @@ def record_attempts(
     cell_ids: Iterable[str],
     cause: str,
     message: str,
-    host: str | None = None,
+    owner: Owner | None = None,
     earlier: Counter[str] | None = None,
 ) -> None:
     """Keeps one attempt for each of these cells.
@@ -32,10 +32,11 @@ def record_attempts(
         cell_ids: cells without a shard.
         cause: one of `errors.CAUSES`.
         message: what happened, for people.
-        host: where; None for here.
+        owner: who worked on the cells; None for this process.
         earlier: attempts of each cell before; None to count them, which takes long where there are many.
     """
     earlier = count_attempts(study) if earlier is None else earlier
+    owner = owner or this_owner()
     for cell_id in cell_ids:
         study.record_attempt(
             {
@@ -43,7 +44,9 @@ def record_attempts(
                 "attempt": 1 + earlier[cell_id],
                 "cause": cause,
                 "message": message,
-                "host": host or socket.gethostname(),
+                "host": owner.host,
+                "slurm_job_id": owner.slurm_job_id,
+                "restarts": owner.restart,
                 "finished_utc": datetime.now(UTC),
             }
         )

@@ -195,13 +195,19 @@ def submit(
 def logs(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="Name or folder of a study.")],
     cell: Annotated[str, typer.Argument(metavar="CELL", help="Start of the id of a cell.")],
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", min=1, metavar="N", help="Only the job that made this attempt.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Of the last job, print new lines until it has ended, or Ctrl-C.")
+    ] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, metavar="N", help="Lines from the end of each.")] = 40,
     results: Results = None,
 ) -> None:
     """Show the logs of the jobs that worked on a cell, oldest job first."""
-    from pipeline.cluster.control import show_logs
+    from pipeline.cluster.logs import show_logs
 
-    show_logs(study, cell, results=results, num_lines=lines, console=_console())
+    show_logs(study, cell, results=results, attempt=attempt, follow=follow, num_lines=lines, console=_console())
 
 
 @app.command(epilog="Example: tcx cancel quickstart --pending")

@@ -99,10 +99,15 @@ def read_lease(path: Path) -> Owner | None:
         return None
 
 
+def leased(study: Study) -> dict[str, Owner]:
+    """Groups that have an owner, living or lost, with that owner."""
+    owners = {path.stem: read_lease(path) for path in study.leases.glob("*.json")}
+    return {group: owner for group, owner in owners.items() if owner is not None}
+
+
 def abandoned(study: Study, is_gone: IsGone) -> dict[str, Owner]:
     """Groups whose owner was lost while it worked on them, with that owner."""
-    owners = {path.stem: read_lease(path) for path in study.leases.glob("*.json")}
-    return {group: owner for group, owner in owners.items() if owner is not None and _is_stale(owner, None, is_gone)}
+    return {group: owner for group, owner in leased(study).items() if _is_stale(owner, None, is_gone)}
 
 
 def drop_lease(study: Study, group_id: str, owner: Owner) -> bool:

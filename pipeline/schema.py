@@ -111,6 +111,8 @@ ATTEMPT = pa.schema(
         ("cause", pa.string()),
         ("message", pa.string()),
         ("host", pa.string()),
+        ("slurm_job_id", pa.string()),
+        ("restarts", pa.int64()),  # of that job, which tells the logs of its starts apart
         ("finished_utc", pa.timestamp("us", tz="UTC")),
     ]
 )

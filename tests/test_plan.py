@@ -94,6 +94,8 @@ def fail(plan: Plan, cell_id: str, attempt: int, cause: str) -> None:
             "cause": cause,
             "message": "it broke",
             "host": "here",
+            "slurm_job_id": None,
+            "restarts": 0,
             "finished_utc": datetime(2026, 1, 1, attempt, tzinfo=UTC),
         }
     )

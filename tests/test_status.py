@@ -42,6 +42,8 @@ def attempt(cell_id: str, number: int, cause: str) -> dict[str, Any]:
         "cause": cause,
         "message": f"first line of {number}\nsecond [line]",
         "host": "node-7",
+        "slurm_job_id": None,
+        "restarts": 0,
         "finished_utc": datetime(2026, 1, 1, number, tzinfo=UTC),
     }
 

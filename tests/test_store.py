@@ -48,6 +48,8 @@ def attempt_row(attempt: int, cause: str) -> dict[str, Any]:
         "cause": cause,
         "message": f"message of {cause}",
         "host": "here",
+        "slurm_job_id": None,
+        "restarts": 0,
         "finished_utc": None,
     }
 

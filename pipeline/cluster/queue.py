@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+import pyarrow.compute as pc
+
 from pipeline.attempts import count_attempts, record_attempts
 from pipeline.cluster.ledger import Submission, submissions
 from pipeline.cluster.slurm import EndedTask, LiveTask, ended_tasks, find_job, live_tasks
@@ -112,10 +114,19 @@ def _settle(study: Study, tasks: Sequence[LiveTask]) -> None:
         return
     ended = _ended(study, lost.values())
     open_cells, earlier = _open_cells(study, lost), count_attempts(study)
+    told = _cancelled(study)
     for group, owner in lost.items():
         if drop_lease(study, group, owner):
             cause, message = _cause(owner, ended)
-            record_attempts(study, sorted(open_cells[group]), cause, message, owner.host, earlier)
+            untold = sorted(cell for cell in open_cells[group] if (cell, owner.slurm_job_id) not in told)
+            record_attempts(study, untold, cause, message, owner, earlier)
+
+
+def _cancelled(study: Study) -> set[tuple[str, str | None]]:
+    """Cells with the job that was cancelled under them: `tcx cancel` has told of them when it did so."""
+    rows = study.read_attempts()
+    rows = rows.filter(pc.equal(rows["cause"], "cancelled"))
+    return set(zip(rows["cell_id"].to_pylist(), rows["slurm_job_id"].to_pylist(), strict=True))
 
 
 def _ended(study: Study, owners: Iterable[Owner]) -> dict[tuple[str, int], EndedTask]:

@@ -183,13 +183,19 @@ def sbatch_text(
     return text + "\n"
 
 
-def log_files(log_folder: Path, job_id: str) -> list[Path]:
-    """Logs of one job (`17`, or `17_3` in an array): the batch log, then one per process and attempt."""
+def log_files(log_folder: Path, job_id: str, restarts: int | None = None) -> list[Path]:
+    """Logs of one job (`17`, or `17_3` in an array): the batch log, then one per process and start of the job.
+
+    Args:
+        log_folder: where they are.
+        job_id: the job.
+        restarts: only processes of the start after so many restarts, None for all.
+    """
     pattern = re.compile(rf"{re.escape(job_id)}_(?:batch|(\d+)_(\d+))\.log")
     found = [(match, path) for path in log_folder.glob(f"{job_id}_*.log") if (match := pattern.fullmatch(path.name))]
     # Attempts in their order, and within one the processes.
     found.sort(key=lambda item: (int(item[0][2] or -1), int(item[0][1] or -1)))
-    return [path for _, path in found]
+    return [path for match, path in found if restarts is None or match[2] in (None, str(restarts))]
 
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.store import Study
+
 ROOT = Path(__file__).resolve().parents[2]
 GRID = """
 study: small
@@ -91,3 +93,49 @@ def test_watch_ends_with_ctrl_c(start: Start, quiet_cluster: Any, tmp_path: Path
     watching.send_signal(signal.SIGINT)
     assert "3 queued: JobHeldUser" in output(watching)
     assert output(start("status", "small", "--watch", "--json"), status=2) == ""
+
+
+def test_follow_prints_lines_until_the_job_ends(start: Start, quiet_cluster: Any, tmp_path: Path) -> None:
+    job = submit(start)
+    cell = Study(tmp_path / "results" / "small").read_plan()["cell_id"][0].as_py()
+    assert "has written no log (yet)" in output(start("logs", "small", cell))
+    following = start("logs", "small", cell, "-f")
+    time.sleep(2)
+    assert following.poll() is None  # a job that waits may still run
+    quiet_cluster.run("scontrol", "release", job)
+    text = output(following)
+    lines = [line[20:] for line in text.splitlines() if line.startswith("20")]
+    assert lines[0].startswith(f"job {job}, process 0: 3 cells")
+    assert lines[-1] == "3 of 3 cells of this batch are done"
+    assert sum("loaded /" in line for line in lines) == 1  # each line once
+    assert text.splitlines()[-1] == f"job {job} has ended"
+    assert text.count(f"{job}_0_0.log") == 1
+    # Now that it has ended, following shows the end of the log and ends.
+    assert output(start("logs", "small", cell, "-f", "-n", "1")).count("cells of this batch are done") == 1
+
+
+def test_logs_of_one_attempt(start: Start, quiet_cluster: Any, tmp_path: Path) -> None:
+    """The first job is cancelled after a worker had begun, the second does the rest."""
+    study = Study(tmp_path / "results" / "small")
+    first = submit(start)
+    cells = study.read_plan()["cell_id"].to_pylist()
+    quiet_cluster.run("scontrol", "release", first)
+    quiet_cluster.until(lambda: any(study.leases.glob("*.json")), deadline_s=60)
+    quiet_cluster.run("scontrol", "requeuehold", first)
+    quiet_cluster.until(lambda: quiet_cluster.run("squeue", "-h", "-o", "%T").stdout == "PENDING\n")
+    output(start("cancel", "small"))
+    cell = next(cell for cell in cells if cell not in study.listed_cells())
+    output(start("status", "small"))
+    second = json.loads(
+        output(start("submit", "grid.yaml", "--cluster", "held.yaml", "--retry", "cancelled", "--json"))
+    )["job_ids"][0]
+    quiet_cluster.run("scontrol", "release", f"{second}_0")
+    output(start("logs", "small", cell, "--follow"))
+    (row,) = [row for row in study.read_attempts().to_pylist() if row["cell_id"] == cell]
+    assert (row["slurm_job_id"], row["attempt"], row["cause"]) == (first, 1, "cancelled")
+    logs = {attempt: output(start("logs", "small", cell, "--attempt", str(attempt))) for attempt in (1, 2)}
+    assert f"{first}_" in logs[1] and f"{second}_0_" not in logs[1]
+    assert f"{second}_0_0_0.log" in logs[2] and f"{first}_" not in logs[2]
+    refused = start("logs", "small", cell, "--attempt", "3")
+    assert "there are: 1, 2" in refused.communicate()[1]
+    assert refused.returncode == 2
