@@ -19,6 +19,7 @@ from pipeline.errors import UserError
 from pipeline.models import parse_model
 from pipeline.models.spec import staged_folder
 from pipeline.plan import PlanRow
+from pipeline.resources import Resources
 from pipeline.status import TO_DO, State
 
 GRID = """
@@ -47,8 +48,8 @@ def batch(cost_seconds: float) -> Batch:
         evaluation=Evaluation(),
         reference_machine="1",
     )
-    row = PlanRow(cell, cell.cell_id, "0", cost_seconds, State(TO_DO))
-    return Batch((Group("0", (row,)),))
+    row = PlanRow(cell, cell.cell_id, "0", cost_seconds, Resources(), State(TO_DO))
+    return Batch((Group("0", (row,)),), lanes=1)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_costs_are_in_what_the_site_bills() -> None:
     shape = shape_of(whole, processes=4, walltime_minutes=180)
     worst = worst_cost(whole, [(batches, shape)])
     assert worst == Cost(node_hours=6.0, gpu_hours=24.0, units=6.0)  # node-hours
-    assert expected_cost(whole, [(batches, shape)], 1).units == pytest.approx(2.0)
+    assert expected_cost(whole, [(batches, shape)]).units == pytest.approx(2.0)
     single = load_profile("narval", {"account": "def-ada-gpu"})
     shape = shape_of(single, processes=1, walltime_minutes=180)
     assert worst_cost(single, [(batches, shape)]) == Cost(node_hours=6.0, gpu_hours=6.0, units=24.0)  # 4 RGU a GPU

@@ -1,0 +1,112 @@
+"""One cell adapted by processes on two nodes under ZeRO, disturbed in the middle: the program of an undisturbed run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.store import Study, read_shard
+
+ROOT = Path(__file__).resolve().parents[2]
+GRID = """
+study: team
+tasks: [chain-sum]
+models: [{model}]
+programs:
+  - {{family: lora, examples: 64, epochs: 12, bits: 4}}
+  - {{family: full, examples: 64, epochs: 12, bits: 4, lr: 1.0e-3}}
+evaluation: {{validation_items: 2, test_items: 2}}
+resources:
+  - {{processes: 2, nodes: 2, checkpoint_minutes: 0}}
+  - {{family: lora, strategy: zero2}}
+  - {{family: full, strategy: zero3}}
+"""
+
+pytestmark = pytest.mark.slurm
+
+
+def digests(study: Study) -> dict[str, str]:
+    return {path.stem: read_shard(path, path.stem)["program_sha256"] for path in study.shard_files()}
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 180) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+def workers_of_rank(rank: int) -> list[int]:
+    """Worker processes of this number in a team, of all jobs of this machine."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            is_worker = b"pipeline.worker" in (folder / "cmdline").read_bytes()
+            variables = (folder / "environ").read_bytes().split(b"\0") if is_worker else []
+        except OSError:
+            continue
+        if f"RANK={rank}".encode() in variables and any(name.startswith(b"SLURM_JOB_ID=") for name in variables):
+            found.append(int(folder.name))
+    return found
+
+
+def test_two_nodes_train_one_cell_through_faults(cluster: Any, tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(GRID.format(model=tiny_model))
+    env = cluster.env | {"TCX_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+
+    def tcx(*arguments: str) -> str:
+        command = [sys.executable, "-m", "pipeline.cli", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def submit() -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(
+            tcx("submit", "grid.yaml", "--cluster", "testcluster", "--results", "disturbed", "--json")
+        )
+        return content
+
+    tcx("run", "grid.yaml", "--results", "calm")
+    study = Study(tmp_path / "disturbed" / "team")
+
+    def logs() -> str:
+        return "".join(path.read_text() for path in sorted(study.logs.glob("*_0_0_*.log")))
+
+    # The process on the second node is killed: the first notices, ends its own, and the attempt is recorded.
+    sent = submit()
+    assert (sent["submitted"], len(sent["job_ids"])) == (2, 2)  # two strategies are two shapes
+    wait_until(lambda: "saved checkpoint" in logs(), "no checkpoint was saved")
+    for process in workers_of_rank(1):
+        os.kill(process, signal.SIGKILL)
+    wait_until(lambda: study.read_attempts().num_rows, "no attempt was recorded")
+    assert any("process 1 of the team" in text for text in study.read_attempts()["message"].to_pylist())
+    cluster.until(lambda: not cluster.run("squeue", "--noheader").stdout, 180)
+
+    # Then the whole job is put back into the queue in the middle of its training.
+    before = logs().count("saved checkpoint")
+    sent = submit()
+    assert sent["submitted"]
+    wait_until(lambda: logs().count("saved checkpoint") > before + 3, "training did not go on")
+    for job in sent["job_ids"]:
+        cluster.run("scontrol", "requeue", f"{job}_0", check=False)
+    cluster.until(lambda: not cluster.run("squeue", "--noheader").stdout, 300)
+
+    assert "went on from checkpoint" in logs()
+    assert digests(study) == digests(Study(tmp_path / "calm" / "team"))
+    assert len(digests(study)) == 2
+    for cell in digests(study):
+        row = read_shard(study.shard_path(cell), cell)
+        facts = json.loads(row["settings"])
+        assert facts["processes"] == 2
+        # AdamW keeps two numbers of four bytes for each weight; a process holds those of half of the weights.
+        assert facts["optimizer_state_bytes"] == pytest.approx(4 * facts["numbers"], rel=0.01)
+    assert not study.checkpoints.is_dir() or not any(study.checkpoints.iterdir())
