@@ -22,6 +22,8 @@ def attempt_row(cell_id: str, attempt: int, cause: str) -> dict[str, Any]:
         "cause": cause,
         "message": "first line\nlast line",
         "host": "here",
+        "slurm_job_id": None,
+        "restarts": 0,
         "finished_utc": NOW,
     }
 
