@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def record_attempts(
                 "attempt": 1 + earlier[cell_id],
                 "cause": cause,
                 "message": message,
-                "host": owner.host,
+                "host": owner.node,
                 "slurm_job_id": owner.slurm_job_id,
                 "restarts": owner.restart,
                 "finished_utc": datetime.now(UTC),
@@ -55,4 +56,5 @@ def record_attempts(
 def record_death(study: Study, plan_path: Path, group_id: str, death: WorkerDiedError) -> None:
     """Keeps the death of a worker as an attempt of every cell that its group still lacks."""
     cell_ids = read_cells(plan_path, group_id=group_id)["cell_id"].to_pylist()
-    record_attempts(study, sorted(set(cell_ids) - study.valid_cells(cell_ids)), death.cause, str(death))
+    owner = this_owner() if death.node is None else replace(this_owner(), node=death.node)
+    record_attempts(study, sorted(set(cell_ids) - study.valid_cells(cell_ids)), death.cause, str(death), owner)

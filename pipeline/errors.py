@@ -64,7 +64,7 @@ CAUSES = {
     "program-payload": "the program's own check refused its payload (damaged file, or another base model)",
     "program-crash": "the program ended with an error",
     "program-output": "the program ended well but its output is not one JSON object a line for each input",
-    "memory": "the process was killed for want of memory",
+    "program-memory": "the program, or the process that holds it, was killed for want of memory",
     "oom-gpu": "adaptation asked for more memory than the GPU has, with the smallest micro-batch too",
     "oom-host": "the job or the adaptation asked for more memory than the node gives",
     "code": "an error inside this package or a library it calls",
@@ -81,3 +81,6 @@ CAUSES = {
 
 OUT_OF_MEMORY = frozenset({"oom-gpu", "oom-host"})
 """Causes after which adaptation is tried again with half the micro-batch."""
+
+HOST_MEMORY = frozenset({"oom-host", "program-memory"})
+"""Causes after which the next job asks for more memory, as far as its profile allows."""

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.files import write_atomically
+from pipeline.machine import node_name
 from pipeline.store import Study
 
 
@@ -27,6 +28,7 @@ class Owner:
 
     Attributes:
         host: name of the machine.
+        node: the same, as Slurm calls it.
         pid: process on that machine.
         started: start of the process in ticks after boot, since numbers of processes are used again.
         slurm_job_id: `17`, or `17_3` in an array; None outside of Slurm.
@@ -34,6 +36,7 @@ class Owner:
     """
 
     host: str
+    node: str
     pid: int
     started: int
     slurm_job_id: str | None
@@ -48,6 +51,7 @@ def this_owner() -> Owner:
     """This process."""
     return Owner(
         host=socket.gethostname(),
+        node=node_name(),
         pid=os.getpid(),
         started=_start_of(os.getpid()) or 0,
         slurm_job_id=slurm_job_id(),

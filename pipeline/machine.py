@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
+import re
+import socket
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -38,6 +41,35 @@ def machine_class() -> str:
         return f"{torch.cuda.get_device_name()} / CUDA {torch.version.cuda} / torch {torch.__version__}"
     capability = torch.backends.cpu.get_cpu_capability()
     return f"{platform.machine()} {_processor()} {capability} / torch {torch.__version__}"
+
+
+def node_name() -> str:
+    """This machine, as Slurm calls it where it is a node of one: its host name may be another."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def oom_kills() -> int:
+    """Processes that the kernel has ended in the control group of this one for want of memory; 0 where it keeps none.
+
+    A process that was ended so is known by nothing but this number: its signal is that of any other kill.
+    """
+    for line in _lines(Path("/proc/self/cgroup")):
+        _, controllers, place = line.split(":", 2)
+        version_2 = not controllers
+        if not version_2 and "memory" not in controllers.split(","):
+            continue
+        root, name = ("", "memory.events") if version_2 else ("memory", "memory.oom_control")
+        for entry in _lines(Path("/sys/fs/cgroup") / root / place.lstrip("/") / name):
+            if match := re.fullmatch(r"oom_kill (\d+)", entry):
+                return int(match[1])
+    return 0
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
 
 
 def package_versions() -> dict[str, str]:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.machine import oom_kills
+
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 """Parallelism comes from several workers: the sums of several threads round differently."""
 
@@ -25,10 +27,12 @@ class WorkerDiedError(Exception):
 
     Attributes:
         cause: one of `errors.CAUSES`.
+        node: where it ran, None for this machine.
     """
 
-    def __init__(self, cause: str, message: str) -> None:
+    def __init__(self, cause: str, message: str, node: str | None = None) -> None:
         self.cause = cause
+        self.node = node
         super().__init__(message)
 
 
@@ -45,6 +49,7 @@ class Worker:
         self._log = log
         self._environment = WORKER_ENVIRONMENT | dict(environment or {})
         self._process: subprocess.Popen[str] | None = None
+        self._oom_kills = 0
 
     def run(self, study_folder: Path, plan_path: Path, group_id: str) -> Iterator[dict[str, Any]]:
         """Makes the shards that a group lacks, and yields the events of the worker while it does.
@@ -69,7 +74,7 @@ class Worker:
                 return
             yield event
         self._process = None
-        raise _death(process.wait(), self._log)
+        raise _death(process.wait(), self._log, was_short_of_memory=oom_kills() > self._oom_kills)
 
     def ask_to_stop(self) -> None:
         """Let the process save what it is doing and end; `run` then raises."""
@@ -93,6 +98,7 @@ class Worker:
     def _started(self) -> subprocess.Popen[str]:
         if self._process is None:
             self._log.parent.mkdir(parents=True, exist_ok=True)
+            self._oom_kills = oom_kills()
             with self._log.open("a") as log:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "pipeline.worker"],
@@ -105,12 +111,14 @@ class Worker:
         return self._process
 
 
-def _death(status: int, log: Path) -> WorkerDiedError:
+def _death(status: int, log: Path, *, was_short_of_memory: bool) -> WorkerDiedError:
     """What the exit status of a worker tells."""
     if status == STOPPED_STATUS:
         return WorkerDiedError("killed", "the worker was asked to stop; it goes on from its last checkpoint")
     if status >= 0:
         return WorkerDiedError("code", f"the worker ended with status {status}; see {log}")
+    if was_short_of_memory:
+        return WorkerDiedError("oom-host", f"the kernel ended a process of the job for want of memory; see {log}")
     name = signal.Signals(-status).name
     # The kernel's out-of-memory killer sends this one, and so does whoever wants a process gone at once.
     hint = "; out of memory, or killed from outside" if name == "SIGKILL" else ""

@@ -135,7 +135,9 @@ def _events_of_first(
     while True:
         rank, event = events.get()
         if isinstance(event, WorkerDiedError):
-            raise event if rank == 0 else WorkerDiedError(event.cause, f"process {rank} of the team: {event}")
+            raise (
+                event if rank == 0 else WorkerDiedError(event.cause, f"process {rank} of the team: {event}", event.node)
+            )
         if rank == 0:
             if event is None:
                 return

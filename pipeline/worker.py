@@ -10,7 +10,6 @@ import ctypes
 import json
 import os
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -27,7 +26,7 @@ from pipeline.checkpoints import Checkpoints
 from pipeline.errors import OUT_OF_MEMORY, ProgramError, StoppedError
 from pipeline.evaluate import SCORED_SPLITS, items_of, score_split, split_outputs
 from pipeline.leases import slurm_job_id
-from pipeline.machine import code_state, machine_class, package_versions
+from pipeline.machine import code_state, machine_class, node_name, package_versions
 from pipeline.metrics import METRICS
 from pipeline.models import StagedModel, staged_by_identity
 from pipeline.models.spec import cache_folder
@@ -256,7 +255,7 @@ def _row(study: Study, family: Family, encoded: Encoded, started: datetime) -> d
             "git_commit": commit,
             "git_dirty_sha256": dirty,
             "package_versions": canonical_json(package_versions()),
-            "host": socket.gethostname(),
+            "host": node_name(),
             "slurm_job_id": slurm_job_id(),
             "attempt": _next_attempt(study, cell),
             "restarts": int(os.environ.get("SLURM_RESTART_COUNT", 0)),

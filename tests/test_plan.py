@@ -163,8 +163,8 @@ def test_states_come_from_the_folder(grid: Path) -> None:
     subset = [str(row.cell_id) for row in plan.rows if row.cell.family == "subset" and row.cell_id]
     finish(plan, subset[0], 10.0)
     finish(plan, subset[1], 30.0)
-    fail(plan, subset[1], 1, "memory")
-    fail(plan, subset[2], 1, "memory")
+    fail(plan, subset[1], 1, "program-memory")
+    fail(plan, subset[2], 1, "program-memory")
     fail(plan, subset[2], 2, "program-timeout")
     again = make_plan(grid, None)
     states = {row.cell_id: row.state for row in again.rows}

@@ -68,7 +68,7 @@ def study(tmp_path: Path) -> Study:
     write_atomically(study.plan_path, lambda handle: pq.write_table(table, handle), replace=True)
     study.commit_shard(shard("aa11" * 16))
     study.commit_shard(shard("cc44" * 16))
-    for number, cause in ((2, "memory"), (1, "killed"), (3, "program-crash")):
+    for number, cause in ((2, "program-memory"), (1, "killed"), (3, "program-crash")):
         study.record_attempt(attempt("aa22" * 16, number, cause))
     study.record_attempt(attempt("aa11" * 16, 1, "killed"))
     return study
@@ -119,7 +119,7 @@ def test_why_a_cell_failed(study: Study) -> None:
     found = why("demo", "aa2", str(study.folder.parent))
     assert found.cell_id == "aa22" * 16
     assert (found.state.name, found.state.cause) == ("failed", "program-crash")
-    assert [row["cause"] for row in found.attempts] == ["killed", "memory", "program-crash"]
+    assert [row["cause"] for row in found.attempts] == ["killed", "program-memory", "program-crash"]
     text = rendered(found)
     for part in (
         "chain-sum / m / icl (seed=1, shots=4)",
@@ -135,7 +135,7 @@ def test_why_a_cell_failed(study: Study) -> None:
 
 def test_only_the_last_attempts_are_shown(study: Study) -> None:
     for number in range(4, 4 + SHOWN_ATTEMPTS):
-        study.record_attempt(attempt("aa22" * 16, number, "memory"))
+        study.record_attempt(attempt("aa22" * 16, number, "program-memory"))
     found = why(str(study.folder), "aa22", None)
     assert [row["attempt"] for row in found.attempts] == list(range(4, 4 + SHOWN_ATTEMPTS))
 

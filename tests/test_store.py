@@ -268,10 +268,10 @@ class TestShards:
 
 class TestAttempts:
     def test_all_are_kept_in_order(self, study: Study) -> None:
-        study.record_attempt(attempt_row(2, "memory"))
+        study.record_attempt(attempt_row(2, "program-memory"))
         study.record_attempt(attempt_row(1, "code"))
         study.record_attempt(attempt_row(1, "code"))
-        assert study.read_attempts()["cause"].to_pylist() == ["code", "code", "memory"]
+        assert study.read_attempts()["cause"].to_pylist() == ["code", "code", "program-memory"]
 
     def test_damaged_ones_are_skipped(self, study: Study) -> None:
         study.record_attempt(attempt_row(1, "code")).write_bytes(b"half")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from pipeline.errors import ProgramError
+from pipeline.machine import node_name
 
 PREFLIGHT_SECONDS = 120
 """Long enough for the slowest process to import torch and load the model, short against a job."""
@@ -41,7 +41,7 @@ def join() -> None:
     """
     if "MASTER_ADDR" not in os.environ or dist.is_initialized():
         return
-    me = f"process {rank()} of {world_size()} on {socket.gethostname()}"
+    me = f"process {rank()} of {world_size()} on {node_name()}"
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     soon = timedelta(seconds=PREFLIGHT_SECONDS)
     try:

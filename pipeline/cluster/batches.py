@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -15,6 +15,20 @@ SAFETY = 2.0
 """Costs are guesses before the first cells are done: a job asks for this many times as much."""
 FEWEST_MINUTES = 10
 
+Kind = tuple[Resources, int]
+
+
+class Need(NamedTuple):
+    """How many times what is expected a group gets, after jobs in which it came short.
+
+    Attributes:
+        time: of the time.
+        memory: of the memory of the profile.
+    """
+
+    time: int = 1
+    memory: int = 1
+
 
 class Group(NamedTuple):
     """Cells whose encoders share work; never split.
@@ -22,22 +36,29 @@ class Group(NamedTuple):
     Attributes:
         group_id: id of the group.
         rows: its cells that are to be made.
+        need: what earlier jobs have taught.
     """
 
     group_id: str
     rows: tuple[PlanRow, ...]
+    need: Need = Need()
 
     @property
     def cost_seconds(self) -> float:
         """Expected time of the whole group."""
-        return sum(row.cost_seconds for row in self.rows)
+        return self.need.time * sum(row.cost_seconds for row in self.rows)
+
+    @property
+    def kind(self) -> Kind:
+        """What all jobs of one array agree in."""
+        return self.rows[0].resources, self.need.memory
 
 
 class Batch(NamedTuple):
     """What one array task works through, group by group.
 
     Attributes:
-        groups: groups with one base model, so that it is loaded once, and equal resources.
+        groups: groups with one base model, so that it is loaded once, and of one kind.
         lanes: groups that are worked on at the same time, one for each process.
     """
 
@@ -45,9 +66,9 @@ class Batch(NamedTuple):
     lanes: int = 1
 
     @property
-    def resources(self) -> Resources:
-        """What each group may use; the same for all of them."""
-        return self.groups[0].rows[0].resources
+    def kind(self) -> Kind:
+        """Resources of each group, and how many times the memory of the profile it gets; the same for all of them."""
+        return self.groups[0].kind
 
     @property
     def cost_seconds(self) -> float:
@@ -65,13 +86,26 @@ class Batch(NamedTuple):
         return sum(len(group.rows) for group in self.groups)
 
 
-def groups_of(rows: Iterable[PlanRow]) -> list[Group]:
-    """The rows by group, in the order in which the groups come."""
+def groups_of(rows: Iterable[PlanRow], needs: Mapping[str | None, Need] | None = None) -> list[Group]:
+    """The rows by group, in the order in which the groups come.
+
+    Args:
+        rows: cells.
+        needs: cells that came short -> what they get; a group gets the most that a cell of it needs.
+    """
+    needs = needs or {}
     found: dict[str, list[PlanRow]] = {}
     for row in rows:
         assert row.group_id is not None
         found.setdefault(row.group_id, []).append(row)
-    return [Group(group_id, tuple(members)) for group_id, members in found.items()]
+    return [
+        Group(group_id, tuple(members), _most(needs[row.cell_id] for row in members if row.cell_id in needs))
+        for group_id, members in found.items()
+    ]
+
+
+def _most(needs: Iterable[Need]) -> Need:
+    return Need(*map(max, zip(Need(), *needs, strict=True)))
 
 
 def part_of(groups: Iterable[Group], part: int, num_parts: int) -> list[Group]:
@@ -80,18 +114,18 @@ def part_of(groups: Iterable[Group], part: int, num_parts: int) -> list[Group]:
 
 
 def pack(groups: Iterable[Group], ideal_seconds: float, lanes_of: Callable[[Resources], int]) -> list[Batch]:
-    """Batches of about the ideal length, each with one base model, equal resources and, as far as that goes, one task.
+    """Batches of about the ideal length, each with one base model, of one kind and, as far as that goes, one task.
 
     Args:
         groups: what is to be done.
         ideal_seconds: length of a job that the site is happiest with.
         lanes_of: groups that a job with such resources works on at the same time.
     """
-    alike: dict[tuple[Resources, str], list[Group]] = {}
+    alike: dict[tuple[Kind, str], list[Group]] = {}
     for group in groups:
-        alike.setdefault((group.rows[0].resources, group.rows[0].cell.model), []).append(group)
+        alike.setdefault((group.kind, group.rows[0].cell.model), []).append(group)
     batches: list[Batch] = []
-    for (resources, _), members_alike in alike.items():
+    for ((resources, _), _), members_alike in alike.items():
         lanes = lanes_of(resources)
         room = max(ideal_seconds - STARTUP_SECONDS, 0.0) * lanes
         members_alike.sort(key=lambda group: group.rows[0].cell.task)
@@ -105,8 +139,8 @@ def pack(groups: Iterable[Group], ideal_seconds: float, lanes_of: Callable[[Reso
             filled += group.cost_seconds
         batches.append(Batch(tuple(members), lanes))
     # Tasks of one array have one shape, so what is alike comes together.
-    first = {resources: place for place, (resources, _) in reversed(list(enumerate(alike)))}
-    return sorted(batches, key=lambda batch: first[batch.resources])
+    first = {kind: place for place, (kind, _) in reversed(list(enumerate(alike)))}
+    return sorted(batches, key=lambda batch: first[batch.kind])
 
 
 def waves_of(
@@ -126,7 +160,7 @@ def waves_of(
     while rest:
         wave, rest = rest[:room], rest[room:]
         arrays: list[Sequence[Batch]] = []
-        for _, shaped in groupby(wave, lambda batch: batch.resources):
+        for _, shaped in groupby(wave, lambda batch: batch.kind):
             alike = list(shaped)
             size = most_tasks or len(alike)
             arrays += [alike[start : start + size] for start in range(0, len(alike), size)]

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.attempts import count_attempts
 from pipeline.cell import Cell
 from pipeline.cluster.batches import STARTUP_SECONDS, Batch, waves_of
 from pipeline.cluster.costs import Cost, expected_cost, worst_cost
@@ -171,7 +170,7 @@ def forecast(grid_path: Path, cluster: str, *, settings: dict[str, str], results
     plan = make_plan(grid_path, results)
     limits, longest, unknown = _ask_limits(profile)
     queued, num_queued, unseen = _ask_queue(plan.study)
-    selection = select(plan, queued=queued, attempts=count_attempts(plan.study))
+    selection = select(plan, queued=queued, attempts=plan.study.read_attempts())
     batches = pack_for(profile, selection.wanted)
     waves = [
         [Array(array, array_shape(profile, array)) for array in wave]

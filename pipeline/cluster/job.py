@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -121,7 +122,8 @@ def run_batch(study_folder: str, token: str) -> int:
         return _work(study, submission, groups, Leader(meeting, log, resources.processes).team(), rank)
     except RanksError as error:
         if rank == 0:
-            record_attempts(study, sorted(cells - study.valid_cells(cells)), "node", str(error))
+            owner = this_owner() if error.node is None else replace(this_owner(), node=error.node)
+            record_attempts(study, sorted(cells - study.valid_cells(cells)), "node", str(error), owner)
         _say(str(error))
         return 1
 

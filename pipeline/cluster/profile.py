@@ -63,6 +63,9 @@ class Profile:
     gpus_per_node: int | None = _key(values.whole(0), "GPUs of one node; null: not known, nothing is checked")
     cpus_per_gpu: int = _key(values.whole(1), "CPUs of a process that has a GPU", 4)
     memory_gib_per_gpu: float | None = _key(values.above_zero, "memory of a process; null: what the site gives")
+    max_memory_gib_per_gpu: float | None = _key(
+        values.above_zero, "most memory of a process, which is doubled when it was too little; null: never more"
+    )
     whole_node: bool = _key(
         values.flag, "the site allocates or bills whole nodes, so all of a node is asked for", False
     )
@@ -311,6 +314,8 @@ def _disagreements(profile: Profile) -> Iterator[tuple[str, str]]:
         yield "gpu_type", "does nothing where 'gpu_request' is none; leave it out, or set it to null"
     if profile.whole_node and profile.gpus_per_node is None:
         yield "whole_node", "needs 'gpus_per_node', so that all GPUs of a node are asked for and used"
+    if profile.max_memory_gib_per_gpu is not None and profile.memory_gib_per_gpu is None:
+        yield "max_memory_gib_per_gpu", "needs 'memory_gib_per_gpu', which is what is doubled"
     longest = profile.max_walltime_minutes
     if longest is not None and profile.ideal_walltime_minutes > longest:
         yield (

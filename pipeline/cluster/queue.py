@@ -20,7 +20,7 @@ CAUSE_OF_STATE = {
     "PREEMPTED": "preempted",
     "NODE_FAIL": "node",
     "BOOT_FAIL": "node",
-    "OUT_OF_MEMORY": "memory",
+    "OUT_OF_MEMORY": "oom-host",
     "CANCELLED": "cancelled",
 }
 """State in which a job ended -> cause for the cells that it was working on; any other state leaves `lost`."""

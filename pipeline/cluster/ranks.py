@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import write_atomically
+from pipeline.machine import node_name
 from pipeline.pool import Worker, WorkerDiedError
 from pipeline.team import Place, Team, free_port
 
@@ -29,7 +30,15 @@ LOOK_SECONDS = 0.5
 
 
 class RanksError(Exception):
-    """Processes of the job did not come together; says which, and on which nodes."""
+    """Processes of the job did not come together; says which, and on which nodes.
+
+    Attributes:
+        node: where the first of those that are missing should be, None where that is not known.
+    """
+
+    def __init__(self, message: str, node: str | None = None) -> None:
+        self.node = node
+        super().__init__(message)
 
 
 class Follower:
@@ -51,9 +60,9 @@ class Follower:
             if event["event"] == "idle":
                 return
             if event["event"] == "died":
-                raise WorkerDiedError(event["cause"], f"{event['message']} (on {self.host})")
+                raise WorkerDiedError(event["cause"], f"{event['message']} (on {self.host})", self.host)
             yield event
-        raise WorkerDiedError("node", f"the connection to process {self.rank} on {self.host} broke")
+        raise WorkerDiedError("node", f"the connection to process {self.rank} on {self.host} broke", self.host)
 
     def ask_to_stop(self) -> None:
         """Let it save and end."""
@@ -100,7 +109,7 @@ class Leader:
             except TimeoutError:
                 came = {follower.rank for follower in self.followers} | {0}
                 missing = sorted(set(range(world_size)) - came)
-                raise RanksError(_who_is_missing(missing, world_size)) from None
+                raise _missing(missing, world_size) from None
             except (OSError, ValueError):
                 continue  # somebody else knocked
             if hello.get("key") != key:
@@ -221,13 +230,13 @@ def _connect(meeting: Path, rank: int) -> socket.socket:
             hello = {
                 "key": note["key"],
                 "rank": rank,
-                "host": os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
+                "host": node_name(),
                 "local_rank": int(os.environ.get("SLURM_LOCALID", 0)),
                 "address": address,
             }
             _tell(connection, hello)
             return connection
-    raise RanksError(f"process {rank} on {socket.gethostname()} does not reach the first process: {reason}")
+    raise RanksError(f"process {rank} on {node_name()} does not reach the first process: {reason}")
 
 
 def _tell(connection: socket.socket, event: dict[str, Any]) -> None:
@@ -235,11 +244,13 @@ def _tell(connection: socket.socket, event: dict[str, Any]) -> None:
         connection.sendall(f"{json.dumps(event)}\n".encode())
 
 
-def _who_is_missing(ranks: Sequence[int], world_size: int) -> str:
+def _missing(ranks: Sequence[int], world_size: int) -> RanksError:
     nodes = os.environ.get("SLURM_JOB_NODELIST", "")
     shown = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True).stdout.split()
     per_node = max(1, world_size // max(1, len(shown)))
     places = [
         f"{rank} (on {shown[rank // per_node]})" if rank // per_node < len(shown) else str(rank) for rank in ranks
     ]
-    return f"processes {', '.join(places)} of {world_size} did not report within {MEET_SECONDS:.0f} s; look at the node"
+    message = f"processes {', '.join(places)} of {world_size} did not report within {MEET_SECONDS:.0f} s"
+    node = shown[ranks[0] // per_node] if ranks[0] // per_node < len(shown) else None
+    return RanksError(f"{message}; look at the node", node)

@@ -85,9 +85,19 @@ class Shape:
         return self.processes // self.nodes
 
 
-def shape_of(profile: Profile, *, processes: int, walltime_minutes: int, nodes: int = 1, gpu: bool = True) -> Shape:
-    """The shape with the profile's CPUs and memory for each process."""
+def shape_of(
+    profile: Profile,
+    *,
+    processes: int,
+    walltime_minutes: int,
+    nodes: int = 1,
+    gpu: bool = True,
+    memory_factor: int = 1,
+) -> Shape:
+    """The shape with the profile's CPUs and memory for each process; more memory as far as the profile allows."""
     memory = profile.memory_gib_per_gpu
+    if memory is not None:
+        memory = max(memory, min(memory_factor * memory, profile.max_memory_gib_per_gpu or memory))
     return Shape(
         processes=processes,
         nodes=nodes,

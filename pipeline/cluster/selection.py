@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
-from pipeline.cluster.batches import Group, groups_of, part_of
+import pyarrow as pa
+
+from pipeline.cluster.batches import Group, Need, groups_of, part_of
+from pipeline.errors import HOST_MEMORY
 from pipeline.plan import Plan, PlanRow
 from pipeline.status import DONE, FAILED
 
@@ -19,8 +22,14 @@ HELD_AFTER_ATTEMPTS = {
     "program-output": 2,
     "program-payload": 2,
     "program-timeout": 2,
+    "oom-gpu": 2,
+    "oom-host": 4,
+    "program-memory": 4,
+    "timeout": 8,
 }
 """Cause of the last attempt -> attempts after which a cell waits for `--retry`: it would fail again in the same way."""
+MOST_DOUBLINGS = 6
+"""Time and memory of a job are doubled no more often, whatever the profile allows."""
 
 
 class Selection(NamedTuple):
@@ -50,7 +59,7 @@ def select(
     plan: Plan,
     *,
     queued: Container[str | None],
-    attempts: Counter[str],
+    attempts: pa.Table,
     part: tuple[int, int] = (1, 1),
     retry: str | None = None,
 ) -> Selection:
@@ -59,7 +68,7 @@ def select(
     Args:
         plan: the plan.
         queued: ids of the cells that are in the queue.
-        attempts: number of failed attempts of each cell.
+        attempts: those that failed, of the columns of `schema.ATTEMPT`.
         part: part i of n of the plan.
         retry: only cells that failed with this cause, or `failed` for any; also those that are held. None for all but
             those that are held.
@@ -68,10 +77,11 @@ def select(
     rows = [row for group in groups for row in group.rows]
     not_done = [row for row in rows if row.state.name != DONE]
     left = [row for row in not_done if row.cell_id not in queued]
+    tries, needs = Counter(attempts["cell_id"].to_pylist()), _needs(attempts)
     held: Counter[str] = Counter()
     wanted: list[PlanRow] = []
     for row in left:
-        if retry is None and _is_held(row, attempts):
+        if retry is None and _is_held(row, tries):
             held[str(row.state.cause)] += 1
         elif retry is None or _is_asked(row, retry):
             wanted.append(row)
@@ -80,8 +90,21 @@ def select(
         done=len(rows) - len(not_done),
         queued=len(not_done) - len(left),
         held=dict(held),
-        wanted=groups_of(wanted),
+        wanted=groups_of(wanted, needs),
     )
+
+
+def _needs(attempts: pa.Table) -> Mapping[str | None, Need]:
+    """Twice the time for each job that ended before the cell did, twice the memory for each that had too little."""
+    columns = (attempts[name].to_pylist() for name in ("cell_id", "slurm_job_id", "restarts", "cause"))
+    starts = set(zip(*columns, strict=True))
+    time = _doubled(cell for cell, *_, cause in starts if cause == "timeout")
+    memory = _doubled(cell for cell, *_, cause in starts if cause in HOST_MEMORY)
+    return {cell: Need(time.get(cell, 1), memory.get(cell, 1)) for cell in time.keys() | memory.keys()}
+
+
+def _doubled(cells: Iterable[str]) -> dict[str, int]:
+    return {cell: 2 ** min(count, MOST_DOUBLINGS) for cell, count in Counter(cells).items()}
 
 
 def _is_held(row: PlanRow, attempts: Counter[str]) -> bool:

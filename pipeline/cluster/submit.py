@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -156,8 +157,7 @@ def submit(
         queue = look(study)  # first, since it tells of what jobs have lost
     plan = make_plan(grid_path, results)
     attempts = study.read_attempts()
-    tries = Counter(attempts["cell_id"].to_pylist())
-    chosen = select(plan, queued=queue.cells, attempts=tries, part=part, retry=retry)
+    chosen = select(plan, queued=queue.cells, attempts=attempts, part=part, retry=retry)
     batches = pack_for(profile, chosen.wanted)
     limits = limits_of(profile) if batches else Limits(max_array_size=None, max_submit_jobs=None)
     waves = waves_of(batches, queue.num_tasks_of_user, limits.max_submit_jobs, limits.max_array_size)
@@ -229,7 +229,8 @@ def job_script(
 def array_shape(profile: Profile, batches: Sequence[Batch]) -> Shape:
     """Resources of each job of one array."""
     minutes = walltime_minutes(batches, profile.max_walltime_minutes)
-    return batch_shape(profile, batches[0].resources, minutes)
+    resources, memory = batches[0].kind
+    return batch_shape(profile, resources, minutes, memory)
 
 
 def pack_for(profile: Profile, groups: Sequence[Group]) -> list[Batch]:
@@ -242,18 +243,27 @@ def lanes_of(profile: Profile, resources: Resources) -> int:
     return (profile.gpus_per_node or 1) if profile.whole_node and not resources.needs_team else 1
 
 
-def batch_shape(profile: Profile, resources: Resources, minutes: int) -> Shape:
-    """Resources of one job for Slurm: a process for each lane, or for each member of the team."""
-    gpu = profile.gpu_request != "none"
+def batch_shape(profile: Profile, resources: Resources, minutes: int, memory: int = 1) -> Shape:
+    """Resources of one job for Slurm: a process for each lane, or for each member of the team.
+
+    Args:
+        profile: the site.
+        resources: of each group.
+        minutes: time limit.
+        memory: how many times the memory of the profile, as far as it allows.
+    """
+    shape = functools.partial(
+        shape_of, profile, walltime_minutes=minutes, gpu=profile.gpu_request != "none", memory_factor=memory
+    )
     if not resources.needs_team:
-        return shape_of(profile, processes=lanes_of(profile, resources), walltime_minutes=minutes, gpu=gpu)
+        return shape(processes=lanes_of(profile, resources))
     processes = resources.processes
     most = profile.gpus_per_node or processes
     # As few nodes as hold the processes, the same number on each.
     nodes = resources.nodes or next(
         nodes for nodes in range(-(-processes // most), processes + 1) if not processes % nodes
     )
-    return shape_of(profile, processes=processes, nodes=nodes, walltime_minutes=minutes, gpu=gpu)
+    return shape(processes=processes, nodes=nodes)
 
 
 def _environment(code: Path) -> dict[str, str]:

@@ -185,7 +185,7 @@ def _read_report(folder: Path, exit_code: int) -> dict[str, Any]:
     if report.get("isolation"):
         return report
     if not report and exit_code in _KILLED:
-        raise ProgramError("memory", f"the process that holds the program was killed{_last_words(folder)}")
+        raise ProgramError("program-memory", f"the process that holds the program was killed{_last_words(folder)}")
     raise ProgramError("code", f"the program could not be started (exit status {exit_code}){_last_words(folder)}")
 
 
@@ -197,7 +197,9 @@ def _check_exit(exit_code: int, folder: Path) -> None:
         message = "the program refuses its own payload: wrong base model, or a damaged program file"
         raise ProgramError("program-payload", message + tail)
     if exit_code == -signal.SIGKILL:
-        raise ProgramError("memory", "the program was killed with SIGKILL, most likely for want of memory" + tail)
+        raise ProgramError(
+            "program-memory", "the program was killed with SIGKILL, most likely for want of memory" + tail
+        )
     how = f"signal {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exit status {exit_code}"
     raise ProgramError("program-crash", f"the program ended with {how}{tail}")
 

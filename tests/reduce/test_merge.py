@@ -33,7 +33,7 @@ def test_completeness(make_study: MakeStudy) -> None:
     failed, missing, outside = shard_row("failed", seed=1), shard_row("missing", seed=2), shard_row("outside")
     unresolved = shard_row("unresolved") | {"cell_id": None}
     study = make_study([done, infeasible, outside], planned=[done, infeasible, failed, missing, unresolved])
-    study.record_attempt(attempt_row(failed["cell_id"], 2, "memory"))
+    study.record_attempt(attempt_row(failed["cell_id"], 2, "program-memory"))
     study.record_attempt(attempt_row(failed["cell_id"], 1, "code"))
     study.record_attempt(attempt_row(done["cell_id"], 1, "code"))  # it worked later
     merged = merge_shards([study])
@@ -41,7 +41,7 @@ def test_completeness(make_study: MakeStudy) -> None:
     assert {row["cell_id"] for row in merged.rows} == {done["cell_id"], infeasible["cell_id"]}
     assert (completeness.num_planned, completeness.num_ok, completeness.num_infeasible) == (5, 1, 1)
     (failure,) = completeness.failed
-    assert (failure.cell_id, failure.cause, failure.num_attempts) == (failed["cell_id"], "memory", 2)
+    assert (failure.cell_id, failure.cause, failure.num_attempts) == (failed["cell_id"], "program-memory", 2)
     assert completeness.missing == ("sums / tiny / icl (seed=2)",)
     assert completeness.num_unresolved == 1
     assert completeness.outside == (outside["cell_id"],)

@@ -97,7 +97,7 @@ GOOD = "print(json.dumps({'id': item['id'], 'output': ''}))"
         ("sys.exit(3)", "program-crash", "exit status 3"),
         ("1 / 0", "program-crash", "ZeroDivisionError"),
         ("import os; os.abort()", "program-crash", "SIGABRT"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "memory", "SIGKILL"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "program-memory", "SIGKILL"),
         ("import time; time.sleep(60)", "program-timeout", "longer than 2 s"),
         ("pass", "program-output", "1 of 1 inputs have no output"),
         (f"{GOOD}; {GOOD}", "program-output", "a second output"),
