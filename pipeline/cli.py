@@ -62,6 +62,13 @@ Settings = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for scripts.")]
 
 
+class Executor(StrEnum):
+    """Where `tcx run` works."""
+
+    local = "local"
+    inline = "inline"
+
+
 class Select(StrEnum):
     """Split that frontiers are chosen on."""
 
@@ -138,12 +145,21 @@ def run(
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, metavar="N", help="Groups of cells that run at the same time.")
     ] = None,
+    cells: Annotated[
+        str | None,
+        typer.Option("--cells", metavar="PATTERN", help="Only cells whose label matches (*lora*) or id starts so."),
+    ] = None,
+    executor: Annotated[
+        Executor, typer.Option("--executor", help="Processes of this machine; or this process, for a debugger.")
+    ] = Executor.local,
 ) -> None:
     """Run every cell of a grid that is not done on this machine, then reduce and draw. Saying it again resumes."""
     from pipeline.grid import find_grid
     from pipeline.run import run_grid
 
-    summary = run_grid(find_grid(grid), results=results, jobs=jobs, console=_console())
+    summary = run_grid(
+        find_grid(grid), results=results, jobs=jobs, console=_console(), executor=executor.value, pattern=cells
+    )
     raise typer.Exit(1 if summary.failed else 0)
 
 
@@ -217,8 +233,13 @@ def cancel(
     running: Annotated[bool, typer.Option("--running", help="Only jobs that run.")] = False,
     cells: Annotated[
         str | None,
-        typer.Option("--cells", metavar="PATTERN", help="Only jobs with a cell whose text matches, as *lora*."),
+        typer.Option(
+            "--cells", metavar="PATTERN", help="Only jobs with a cell whose label matches (*lora*) or id starts so."
+        ),
     ] = None,
+    graceful: Annotated[
+        bool, typer.Option("--graceful", help="Let jobs that run save a checkpoint first, in up to 20 seconds.")
+    ] = False,
     results: Results = None,
     as_json: AsJson = False,
 ) -> None:
@@ -227,7 +248,8 @@ def cancel(
 
     # Neither means both.
     states = {True} if running and not pending else {False} if pending and not running else {True, False}
-    _show(library(study, results=results, running_states=states, pattern=cells), as_json)
+    found = library(study, results=results, running_states=states, pattern=cells, graceful=graceful)
+    _show(found, as_json)
 
 
 @app.command(epilog="Example: tcx profile mila --set account=def-ada")

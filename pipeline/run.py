@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import queue
 import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,12 @@ from pipeline.errors import UserError
 from pipeline.grid import read_grid
 from pipeline.leases import lease, this_owner
 from pipeline.models import known_identity, parse_model
-from pipeline.plan import Plan, make_plan
+from pipeline.plan import Plan, PlanRow, make_plan
 from pipeline.pool import Worker
-from pipeline.status import DONE
+from pipeline.status import DONE, is_meant
 from pipeline.store import Study
 from pipeline.supervise import run_group
-from pipeline.team import Team, local_team
+from pipeline.team import Member, Team, local_team
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +37,7 @@ class RunSummary:
     Attributes:
         study_folder: where everything is.
         done: cells of the plan that have a shard now.
-        failed: cells of the plan that have none.
+        failed: cells that were asked for and have none.
     """
 
     study_folder: Path
@@ -44,7 +45,27 @@ class RunSummary:
     failed: int
 
 
-def run_grid(grid_path: Path, *, results: str | None, jobs: int | None, console: Console) -> RunSummary:
+def _inline(log: Path) -> Member:
+    # Loads torch, which the process that plans does not need.
+    from pipeline.inline import Inline
+
+    return Inline()
+
+
+EXECUTORS: Mapping[str, Callable[[Path], Member]] = {"local": Worker, "inline": _inline}
+"""Where groups are worked on: processes of this machine, or this very process. `tcx submit` has jobs of Slurm do it,
+by the same `supervise.run_group` and the same worker."""
+
+
+def run_grid(
+    grid_path: Path,
+    *,
+    results: str | None,
+    jobs: int | None,
+    console: Console,
+    executor: str = "local",
+    pattern: str | None = None,
+) -> RunSummary:
     """Runs every cell of a grid that is not done, then reduces and draws.
 
     Args:
@@ -52,20 +73,24 @@ def run_grid(grid_path: Path, *, results: str | None, jobs: int | None, console:
         results: folder of the studies, None for the default.
         jobs: groups at the same time, None for one a core. Each works on one thread.
         console: where progress and results are shown.
+        executor: one of `EXECUTORS`; `inline` works through one group after the other.
+        pattern: only groups with a cell whose label matches, or whose id starts so; None for all.
 
     Raises:
         GridError: every mistake of the grid.
-        UserError: a base model cannot be staged.
+        UserError: a base model cannot be staged, or no cell matches.
     """
     stage_models(grid_path, console)
     plan = make_plan(grid_path, results)
     plan.render(console)
-    groups = _longest_first(plan)
+    groups = _longest_first(plan, pattern)
     if groups:
-        num_workers = min(jobs or os.cpu_count() or 1, len(groups))
-        with _progress(console) as progress:
-            _work(plan, groups, num_workers, progress)
-    return _finish(make_plan(grid_path, results), console)
+        is_inline = executor == "inline"
+        num_workers = 1 if is_inline else min(jobs or os.cpu_count() or 1, len(groups))
+        # A bar that is drawn anew all the time would write over the prompt of a debugger.
+        with _progress(console, is_shown=not is_inline) as progress:
+            _work(plan, groups, num_workers, executor, progress)
+    return _finish(make_plan(grid_path, results), pattern, console)
 
 
 def stage_models(grid_path: Path, console: Console) -> None:
@@ -85,16 +110,23 @@ def stage_models(grid_path: Path, console: Console) -> None:
         console.print(f"staged {label}: {done.stdout.strip()[:12]}", highlight=False)
 
 
-def _longest_first(plan: Plan) -> list[str]:
+def _longest_first(plan: Plan, pattern: str | None) -> list[str]:
     """Groups with open cells; the longest first, so that no long one runs alone at the end."""
+    asked = _asked(plan, pattern)
+    if not asked:
+        raise UserError(f"no cell of this grid has a label like {pattern!r} or an id that starts so; see `tcx plan`")
     seconds: Counter[str] = Counter()
-    for row in plan.rows:
+    for row in asked:
         if row.group_id is not None and row.state.name != DONE:
             seconds[row.group_id] += int(row.cost_seconds)
     return [group for group, _ in seconds.most_common()]
 
 
-def _progress(console: Console) -> Progress:
+def _asked(plan: Plan, pattern: str | None) -> list[PlanRow]:
+    return [row for row in plan.rows if pattern is None or is_meant(row.cell, pattern)]
+
+
+def _progress(console: Console, *, is_shown: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -102,10 +134,11 @@ def _progress(console: Console) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
+        disable=not is_shown,
     )
 
 
-def _work(plan: Plan, groups: list[str], num_workers: int, progress: Progress) -> None:
+def _work(plan: Plan, groups: list[str], num_workers: int, executor: str, progress: Progress) -> None:
     """Feeds groups to worker processes and shows their events."""
     todo: queue.SimpleQueue[str] = queue.SimpleQueue()
     for group in groups:
@@ -118,14 +151,15 @@ def _work(plan: Plan, groups: list[str], num_workers: int, progress: Progress) -
     num_open = sum(row.state.name != DONE for row in plan.rows)
     total = progress.add_task("cells", total=num_open)
     lines = [progress.add_task("starting", total=None) for _ in range(num_workers)]
-    threads = [
-        threading.Thread(
-            target=_serve,
-            args=(Worker(plan.study.logs / f"worker-{number}.log"), teams, plan.study, todo, progress, total, line),
-            daemon=True,
-        )
-        for number, line in enumerate(lines)
+    members = [EXECUTORS[executor](plan.study.logs / f"worker-{number}.log") for number in range(num_workers)]
+    first, *others = [
+        functools.partial(_serve, member, teams, plan.study, todo, progress, total, line)
+        for member, line in zip(members, lines, strict=True)
     ]
+    if executor == "inline":
+        first()  # a debugger wants the main thread
+        return
+    threads = [threading.Thread(target=serve, daemon=True) for serve in (first, *others)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -134,7 +168,7 @@ def _work(plan: Plan, groups: list[str], num_workers: int, progress: Progress) -
 
 
 def _serve(
-    worker: Worker,
+    worker: Member,
     teams: Mapping[str, Team],
     study: Study,
     todo: queue.SimpleQueue[str],
@@ -178,7 +212,7 @@ def _show(event: dict[str, Any], progress: Progress, total: Any, line: Any) -> N
             progress.console.print(text, markup=False, highlight=False, no_wrap=True, overflow="ellipsis")
 
 
-def _finish(plan: Plan, console: Console) -> RunSummary:
+def _finish(plan: Plan, pattern: str | None, console: Console) -> RunSummary:
     """Reduces, draws, and says where everything is and what to run next."""
     from pipeline.reduce import reduce_studies
     from pipeline.reduce.terminal import print_reduction
@@ -186,7 +220,7 @@ def _finish(plan: Plan, console: Console) -> RunSummary:
 
     study = plan.study
     done = sum(row.state.name == DONE for row in plan.rows)
-    failed = len(plan.rows) - done
+    failed = sum(row.state.name != DONE for row in _asked(plan, pattern))
     if done:
         reduction = reduce_studies([study.folder])
         figures = draw_figures(study)

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -322,6 +323,11 @@ def why(name: str, cell: str, results: str | None) -> CellStatus:
         shard=study.shard_path(cell_id) if state.name == DONE else None,
         attempts=tuple(failed[-SHOWN_ATTEMPTS:]),
     )
+
+
+def is_meant(cell: Cell, pattern: str) -> bool:
+    """Whether the label of a cell matches a pattern such as `*lora*`, or its id starts with it."""
+    return fnmatchcase(cell.label, pattern) or (cell.cell_id or "").startswith(pattern)
 
 
 def unique_id(start: str, known: Iterable[str]) -> str:

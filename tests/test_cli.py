@@ -20,6 +20,13 @@ from pipeline.cli import _Group, app
 ROOT = Path(__file__).parent.parent
 VERBS = ("validate", "plan", "run", "status", "show", "reduce", "verify", "doctor")
 WITH_JSON = ("validate", "plan", "status", "show", "reduce", "verify", "doctor")
+GRID_OF_TWO = """
+study: two
+tasks: [chain-sum]
+models: [{model}]
+programs: [{{family: baseline}}, {{family: icl, shots: 1}}]
+evaluation: {{validation_items: 2, test_items: 2}}
+"""
 GRID = """\
 study: demo
 tasks: [chain-sum]
@@ -196,3 +203,22 @@ def test_help_is_quick_and_light() -> None:
     assert not {"torch", "numpy", "pyarrow", "pandas", "yaml", "matplotlib"} & set(modules)
     assert not [name for name in modules if name.startswith("pipeline.") and name != "pipeline.cli"]
     assert float(seconds) < 2, "a generous bound: it takes a tenth of that on an idle machine"
+
+
+def test_one_cell_in_this_process_and_the_rest_in_others(tmp_path: Path, tiny_model: Path) -> None:
+    """Both executors make the same program of a cell; a pattern leaves the others alone, and that is no failure."""
+    grid = GRID_OF_TWO.format(model=tiny_model)
+    (tmp_path / "grid.yaml").write_text(grid)
+    env = os.environ | {"TCX_CACHE": str(tmp_path / "cache")}
+
+    def run(results: str, *options: str) -> dict[str, bytes]:
+        command = [sys.executable, "-m", "pipeline.cli", "run", "grid.yaml", "--results", results, *options]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return {path.name: path.read_bytes() for path in (tmp_path / results).glob("two/programs/*/*.pyz")}
+
+    inline = run("inline", "--executor", "inline", "--cells", "*baseline*")
+    assert len(inline) == 1
+    both = run("local")
+    assert len(both) == 2
+    assert inline.items() < both.items()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
-from fnmatch import fnmatchcase
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +13,7 @@ from pipeline.cell import Cell
 from pipeline.cluster.queue import look
 from pipeline.cluster.slurm import scancel
 from pipeline.leases import leased, this_owner
+from pipeline.status import is_meant
 from pipeline.store import open_study
 
 
@@ -38,14 +38,22 @@ class Cancelled:
         return asdict(self)
 
 
-def cancel(name: str, *, results: str | None, running_states: Collection[bool], pattern: str | None) -> Cancelled:
+def cancel(
+    name: str,
+    *,
+    results: str | None,
+    running_states: Collection[bool],
+    pattern: str | None,
+    graceful: bool = False,
+) -> Cancelled:
     """Cancels jobs of a study that are in the queue.
 
     Args:
         name: name or folder of the study.
         results: folder of the studies, None for the default.
         running_states: True to cancel those that run, False those that wait.
-        pattern: only jobs with a cell whose label matches; None for all.
+        pattern: only jobs with a cell whose label matches, or whose id starts so; None for all.
+        graceful: let jobs that run save a checkpoint first.
 
     Raises:
         UserError: no such study.
@@ -53,16 +61,21 @@ def cancel(name: str, *, results: str | None, running_states: Collection[bool], 
     """
     study = open_study(name, results)
     plan = study.read_plan()
-    labels = {} if plan is None else {row["cell_id"]: Cell.from_row(row).label for row in plan.to_pylist()}
     jobs: dict[str, set[str]] = {}
+    running: set[str] = set()
     for cell_id, place in look(study).cells.items():
         if place.is_running in running_states:
             jobs.setdefault(place.job_id, set()).add(cell_id)
+            running |= {place.job_id} if place.is_running else set()
     if pattern is not None:
-        matches = {cell_id for cell_id, label in labels.items() if fnmatchcase(label, pattern)}
+        planned = [] if plan is None else [Cell.from_row(row) for row in plan.to_pylist()]
+        matches = {cell.cell_id for cell in planned if is_meant(cell, pattern)}
         jobs = {job_id: cells for job_id, cells in jobs.items() if cells & matches}
     at_work = {owner.slurm_job_id: owner for owner in leased(study).values()}
-    scancel(jobs)
+    saving = running & jobs.keys() if graceful else set()
+    scancel(jobs.keys() - saving)
+    # To their processes alone: they save, and end by themselves.
+    scancel(saving, signal="TERM")
     cells = {cell_id for of_job in jobs.values() for cell_id in of_job}
     open_cells, earlier = cells - study.valid_cells(cells), count_attempts(study)
     for job_id, of_job in jobs.items():
