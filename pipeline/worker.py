@@ -31,6 +31,7 @@ from pipeline.metrics import METRICS
 from pipeline.models import StagedModel, staged_by_identity
 from pipeline.models.spec import cache_folder
 from pipeline.pool import STOPPED_STATUS
+from pipeline.preflight import check_node
 from pipeline.protocols import EncodeContext, Encoded, Family, Task
 from pipeline.resources import Resources
 from pipeline.runner import Execution, Runner
@@ -97,6 +98,7 @@ def run_group(
     first = cells[0]
     waiting = {cell.cell_id: cell for cell in cells}
     try:
+        check_node()
         task, family = catalog.task(rows[0]["task_source"]), catalog.family(first.family)
         assert first.model_identity is not None
         model = staged_by_identity(first.model_identity)

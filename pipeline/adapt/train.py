@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +17,9 @@ from pipeline.protocols import EncodeContext
 IGNORED = -100
 """Label that `cross_entropy` leaves out."""
 Row = Sequence[int]
+
+TELL_SECONDS = 30.0
+"""Time between two lines of progress."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,14 +127,14 @@ def _train(
     cursor = context.checkpoints.restore(engine.load) or {"steps": 0, "seconds": 0.0}
     started = time.monotonic() - cursor["seconds"]
     model.train()
+    progress = _Progress(training, cursor["steps"], context.report)
     for step in range(cursor["steps"], total):
         # Dropout, too, follows from the step.
         torch.manual_seed(int(torch.randint(2**62, (), generator=_generator(training.seed, step, rank()))))
         losses = _losses(engine, training, training.batch_of(step), share, micro_batch)
         loss = engine.step(training.lr * (1 - step / total), losses)
         done = step + 1
-        if done % training.steps_per_epoch == 0:
-            context.report(f"adapted {done // training.steps_per_epoch} of {training.epochs} epochs, loss {loss:.2f}")
+        progress.tell(done, loss)
         context.checkpoints.save_if_due(
             engine.save,
             lambda done=done: {"steps": done, "seconds": time.monotonic() - started},  # type: ignore[misc]
@@ -140,6 +143,29 @@ def _train(
     agree(None)
     seconds: float = time.monotonic() - started
     return seconds
+
+
+class _Progress:
+    """Says now and then how far the training is, and how long it will take."""
+
+    def __init__(self, training: Training, first_step: int, report: Callable[[str], None]) -> None:
+        self._training, self._first_step, self._report = training, first_step, report
+        self._started = self._last_time = time.monotonic()
+
+    def tell(self, steps: int, loss: float) -> None:
+        """After so many steps."""
+        per_epoch, epochs = self._training.steps_per_epoch, self._training.epochs
+        now = time.monotonic()
+        if steps % per_epoch and now - self._last_time < TELL_SECONDS:
+            return
+        self._last_time = now
+        seconds_a_step = (now - self._started) / (steps - self._first_step)
+        minutes_left = seconds_a_step * (per_epoch * epochs - steps) / 60
+        examples = self._training.batch / seconds_a_step
+        self._report(
+            f"adapted {steps / per_epoch:.4g} of {epochs} epochs, loss {loss:.2f}, {examples:,.3g} examples/s, "
+            f"{minutes_left:,.2g} min left"
+        )
 
 
 def _losses(

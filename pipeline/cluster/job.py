@@ -149,8 +149,9 @@ def _work(study: Study, submission: Submission, of_group: dict[str, list[str]], 
     done_before = len(study.valid_cells(cells))
     # Each process starts at another place, so that they seldom meet.
     start = rank * len(groups) // int(os.environ.get("SLURM_NTASKS", 1))
+    is_node_well = True
     for group in groups[start:] + groups[:start]:
-        if stop.is_set():
+        if stop.is_set() or not is_node_well:
             break
         with lease(study, group, owner, job_is_gone) as is_ours:
             if not is_ours:
@@ -158,6 +159,8 @@ def _work(study: Study, submission: Submission, of_group: dict[str, list[str]], 
                 continue
             for event in run_group(member, study, submission.cells_path, group, is_stopping=stop.is_set):
                 _say(_line(event))
+                # A broken node would else go through all that is left within minutes, and fail it.
+                is_node_well &= event.get("cause") != "node"
             if stop.is_ending:
                 stop.exit()
     member.close()
