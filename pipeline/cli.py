@@ -252,6 +252,21 @@ def cancel(
     _show(found, as_json)
 
 
+@app.command(epilog="Example: tcx nodes quickstart --hours 48")
+def nodes(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name or folder of a study.")],
+    hours: Annotated[
+        float, typer.Option("--hours", min=0, metavar="N", help="How far back; a profile's exclude_nodes_hours.")
+    ] = 24,
+    results: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the nodes that lost cells by their own fault: which are avoided, and what to tell your administrators."""
+    from pipeline.cluster.nodes import report_nodes
+
+    _show(report_nodes(study, hours, results), as_json)
+
+
 @app.command(epilog="Example: tcx profile mila --set account=def-ada")
 def profile(
     name: Annotated[str, typer.Argument(metavar="PROFILE", help="Name or path of a cluster profile.")],

@@ -17,12 +17,13 @@ from pipeline.cluster.batches import STARTUP_SECONDS, Batch, waves_of
 from pipeline.cluster.costs import Cost, expected_cost, worst_cost
 from pipeline.cluster.inspect import Limits, ask_slurm, limits_of, longest_minutes
 from pipeline.cluster.ledger import Submission
+from pipeline.cluster.nodes import bad_nodes
 from pipeline.cluster.profile import Profile, load_profile
 from pipeline.cluster.queue import look
 from pipeline.cluster.sbatch import Shape
 from pipeline.cluster.selection import Selection, select
 from pipeline.cluster.slurm import SlurmError, test_only
-from pipeline.cluster.submit import array_shape, bad_nodes, job_script, pack_for
+from pipeline.cluster.submit import array_shape, job_script, pack_for
 from pipeline.errors import UserError
 from pipeline.plan import Plan, PlanRow, make_plan
 from pipeline.store import Study

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import functools
 import shlex
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from rich.console import Console
 
 from pipeline.cluster.batches import Batch, Group, walltime_minutes, waves_of
@@ -20,6 +17,7 @@ from pipeline.cluster.batches import pack as pack_batches
 from pipeline.cluster.costs import Cost, check_cost, expected_cost, worst_cost
 from pipeline.cluster.inspect import Limits, limits_of
 from pipeline.cluster.ledger import Submission, intend
+from pipeline.cluster.nodes import BAD_NODE_CELLS, bad_nodes
 from pipeline.cluster.profile import Profile, load_profile
 from pipeline.cluster.queue import look
 from pipeline.cluster.sbatch import Shape, sbatch_text, shape_of
@@ -35,9 +33,6 @@ from pipeline.resources import Resources
 from pipeline.run import stage_models
 from pipeline.snapshot import environment, freeze
 from pipeline.store import Study, results_folder
-
-BAD_NODE_CELLS = 2
-"""Cells lost by the fault of one node, after which that node is avoided for a while."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,16 +190,6 @@ def submit(
         expected=expected_cost(profile, shaped),
         worst=worst_cost(profile, shaped),
     )
-
-
-def bad_nodes(attempts: pa.Table, hours: float) -> tuple[str, ...]:
-    """Nodes that have lost several cells by their own fault in the last hours, by the attempts of a study."""
-    since = datetime.now(UTC) - timedelta(hours=hours)
-    cells: dict[str, set[str]] = defaultdict(set)
-    for attempt in attempts.filter(pc.equal(attempts["cause"], "node")).to_pylist():
-        if attempt["finished_utc"] > since:
-            cells[attempt["host"]].add(attempt["cell_id"])
-    return tuple(sorted(host for host, lost in cells.items() if len(lost) >= BAD_NODE_CELLS))
 
 
 def job_script(

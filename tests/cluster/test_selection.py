@@ -11,9 +11,10 @@ import pytest
 
 from pipeline import schema
 from pipeline.cluster.batches import Need
+from pipeline.cluster.nodes import bad_nodes, report_nodes
 from pipeline.cluster.profile import load_profile
 from pipeline.cluster.selection import HELD_AFTER_ATTEMPTS, MOST_DOUBLINGS, select
-from pipeline.cluster.submit import array_shape, bad_nodes, pack_for
+from pipeline.cluster.submit import array_shape, pack_for
 from pipeline.errors import CAUSES
 from pipeline.plan import Plan, make_plan
 
@@ -109,3 +110,16 @@ def test_nodes_that_lose_cells_are_avoided_for_a_while() -> None:
     table = schema.table_of(rows, schema.ATTEMPT)
     assert bad_nodes(table, 24) == ("node1",)
     assert bad_nodes(table, 48) == ("node1", "node4")
+
+
+def test_the_report_of_nodes_has_the_proof(plan: Callable[[], Plan]) -> None:
+    study, cells = plan().study, [str(row.cell_id) for row in plan().rows]
+    empty = report_nodes(str(study.folder), 24, None)
+    assert empty.nodes == ()
+    for number, cell in enumerate(cells[:2]):
+        study.record_attempt(attempt(cell, 1, "node", job=f"{number}_0", host="node1"))
+    study.record_attempt(attempt(cells[2], 1, "node", host="node2"))
+    worst, other = report_nodes(str(study.folder), 24, None).to_json()["nodes"]
+    assert (worst["node"], worst["cells"], worst["jobs"]) == ("node1", sorted(cells[:2]), ["0_0", "1_0"])
+    assert worst["avoided_until_utc"] > datetime.now(UTC).isoformat()
+    assert (other["node"], other["avoided_until_utc"]) == ("node2", None)

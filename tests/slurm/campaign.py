@@ -1,6 +1,6 @@
 """Fault campaign: a study on a real Slurm while workers, nodes, jobs, the controller and files are broken at random.
 
-    python tests/slurm/campaign.py --folder DIR [--faults 200] [--seed 1] [--minutes 90]
+    python tests/slurm/campaign.py --folder DIR --model MODEL [--faults 200] [--seed 1] [--minutes 90]
 
 Needs a running `slurm/testcluster` in SLURM_CONF. It makes an undisturbed study by `tcx run` first, then submits the
 same grid, injects faults and submits again whatever is open. In the end it compares the two: every cell done, none
@@ -35,11 +35,14 @@ programs:
   - {{family: urial}}
   - {{family: icl, shots: [1, 2, 3, 4]}}
   - {{family: subset, examples: [8, 12, 16], epochs: [1, 2]}}
-  - {{family: lora, examples: 8, epochs: 1, bits: [3, 4, 5, 6]}}
+  - {{family: lora, examples: 24, epochs: 8, bits: [3, 4, 5, 6]}}
 seeds: [{seeds}]
 evaluation: {{validation_items: 3, test_items: 4}}
+resources: [{{checkpoint_minutes: 0}}]
 """
 PARALLEL_TASKS = 2
+CHECKPOINT_SECONDS = 5.0
+"""How long a fault waits for a checkpoint that it could damage."""
 
 
 @dataclass
@@ -220,36 +223,55 @@ def sbatch_lies(campaign: Campaign) -> bool:
     return was_called
 
 
+def _truncate(campaign: Campaign, path: Path) -> None:
+    os.truncate(path, campaign.chance.randrange(path.stat().st_size))
+
+
+def _flip_bit(campaign: Campaign, path: Path) -> None:
+    with path.open("r+b") as file:
+        place = campaign.chance.randrange(path.stat().st_size)
+        file.seek(place)
+        value = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([value ^ 1 << campaign.chance.randrange(8)]))
+
+
 def truncate_shard(campaign: Campaign) -> bool:
     shards = campaign.shards()
-    if not shards:
-        return False
-    path = campaign.chance.choice(shards)
-    os.truncate(path, campaign.chance.randrange(path.stat().st_size))
-    return True
+    if shards:
+        _truncate(campaign, campaign.chance.choice(shards))
+    return bool(shards)
 
 
 def flip_bit_of_shard(campaign: Campaign) -> bool:
     shards = campaign.shards()
-    if not shards:
-        return False
-    path = campaign.chance.choice(shards)
-    content = bytearray(path.read_bytes())
-    content[campaign.chance.randrange(len(content))] ^= 1 << campaign.chance.randrange(8)
-    path.write_bytes(content)
-    return True
+    if shards:
+        _flip_bit(campaign, campaign.chance.choice(shards))
+    return bool(shards)
 
 
-def damage_checkpoint(campaign: Campaign) -> bool:
-    files = sorted(path for path in campaign.study.glob("checkpoints/**/*") if path.is_file())
-    if not files:
-        return False
-    path = campaign.chance.choice(files)
-    try:
-        os.truncate(path, campaign.chance.randrange(path.stat().st_size + 1))
-    except FileNotFoundError:
-        return False
-    return True
+def _of_checkpoint(campaign: Campaign, damage: Callable[[Campaign, Path], None]) -> bool:
+    """Damages a file of a checkpoint, and kills who could go on without it: the next one meets the damage."""
+    end = time.monotonic() + CHECKPOINT_SECONDS
+    while time.monotonic() < end:
+        files = sorted(campaign.study.glob("checkpoints/*/[0-9]*/*"))
+        try:
+            if files:
+                damage(campaign, campaign.chance.choice(files))
+                kill_worker(campaign)
+                return True
+        except (FileNotFoundError, ValueError, IndexError):
+            pass  # its work went on meanwhile, and it is gone or being written
+        time.sleep(0.1)
+    return False
+
+
+def truncate_checkpoint(campaign: Campaign) -> bool:
+    return _of_checkpoint(campaign, _truncate)
+
+
+def flip_bit_of_checkpoint(campaign: Campaign) -> bool:
+    return _of_checkpoint(campaign, _flip_bit)
 
 
 def break_code(campaign: Campaign) -> bool:
@@ -276,7 +298,8 @@ FAULTS: dict[str, Callable[[Campaign], bool]] = {
         sbatch_lies,
         truncate_shard,
         flip_bit_of_shard,
-        damage_checkpoint,
+        truncate_checkpoint,
+        flip_bit_of_checkpoint,
         break_code,
     )
 }
@@ -343,16 +366,23 @@ def run(campaign: Campaign, num_faults: int, deadline: float, say: Callable[[str
             == (calm / "curves" / f"{name}.csv").read_text()
             for name in ("frontier", "complexity", "contrast")
         },
-        "causes": dict(Counter(_causes(campaign.study))),
+        "causes": dict(Counter(_attempts(campaign.study, "cause"))),
+        "checkpoints": _checkpoint_lines(campaign.study),
         "seconds": round(time.monotonic() - started),
     }
 
 
-def _causes(study: Path) -> list[str]:
+def _attempts(study: Path, column: str) -> list[str]:
     from pipeline.store import Study
 
-    causes: list[str] = Study(study).read_attempts().column("cause").to_pylist()
-    return causes
+    values: list[str] = Study(study).read_attempts().column(column).to_pylist()
+    return values
+
+
+def _checkpoint_lines(study: Path) -> dict[str, int]:
+    """How often jobs say that they saved a checkpoint, went on from one, or left one out for its damage."""
+    text = "".join(path.read_text(errors="replace") for path in study.glob("logs/*.log"))
+    return {what: text.count(what) for what in ("saved checkpoint", "went on from checkpoint", "it is damaged")}
 
 
 def main() -> None:
