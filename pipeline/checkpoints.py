@@ -1,7 +1,8 @@
 """What an encoder needs to go on from where it was stopped: folders, each with a marker that makes it complete.
 
 A checkpoint is written beside the others, closed with the digests of its files, and moved to its place. The last two
-are kept. One that is damaged, or was made by another kind of machine or another number of processes, is left out.
+are kept of each kind of machine and number of processes. One that is damaged or of another kind is left out. They are
+numbered, not timed: the clocks of two nodes differ.
 """
 
 from __future__ import annotations
@@ -15,16 +16,35 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.cell import canonical_json
 from pipeline.errors import StoppedError
 from pipeline.files import make_folder, write_atomically
 
 KEPT = 2
+"""Checkpoints of equal facts."""
 MARKER = "complete.json"
 
 
 def _alone(value: Any) -> Any:
     """What one process says to itself."""
     return value
+
+
+def steps_saved(folder: Path) -> int:
+    """Steps of the checkpoint that is furthest, of whatever kind; 0 where there is none."""
+    return max((_steps_in(path) for path in _finished(folder)), default=0)
+
+
+def _steps_in(path: Path) -> int:
+    try:
+        return int(json.loads((path / MARKER).read_text())["cursor"]["steps"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _finished(folder: Path) -> list[Path]:
+    """Checkpoints that were moved to their places, the oldest first."""
+    return sorted(path for path in folder.glob("[0-9]*-*") if path.is_dir())
 
 
 class Checkpoints:
@@ -38,6 +58,7 @@ class Checkpoints:
         folder: Path,
         *,
         facts: Mapping[str, Any],
+        code: Any,
         period_seconds: float,
         is_asked_to_stop: Callable[[], bool],
         report: Callable[[str], None],
@@ -49,6 +70,7 @@ class Checkpoints:
         Args:
             folder: where they lie; theirs alone.
             facts: what must be equal to go on from a checkpoint, as JSON values: machine class, processes ...
+            code: state of the code, as a JSON value; another one is reported, and gone on from.
             period_seconds: time between two checkpoints.
             is_asked_to_stop: whether the work should end soon.
             report: told what is done, and which checkpoint was left out and why.
@@ -57,6 +79,8 @@ class Checkpoints:
         """
         self._folder = folder
         self._facts = dict(facts)
+        self._kind = hashlib.sha256(canonical_json(self._facts).encode()).hexdigest()[:8]
+        self._code = code
         self._period_seconds = period_seconds
         self._is_asked_to_stop = is_asked_to_stop
         self._report = report
@@ -96,15 +120,21 @@ class Checkpoints:
 
         Args:
             write: writes files into the folder of a checkpoint; the processes must not write the same file.
-            cursor: how far the work is, as JSON values.
+            cursor: how far the work is, as JSON values; `steps` grows as it goes on.
 
         Raises:
             StoppedError: the work was asked to stop, and is saved.
+            OSError: it cannot be saved, and has to stop or has processes that wait for each other.
         """
         is_due = time.monotonic() - self._last_time >= self._period_seconds
         stop, due = self._agree((self._is_asked_to_stop(), is_due))
         if stop or due:
-            self._save(write, cursor())
+            try:
+                self._save(write, cursor())
+            except OSError as error:
+                if stop or self._agree is not _alone:
+                    raise
+                self._report(f"no checkpoint was saved, and the work goes on without one: {error}")
             self._last_time = time.monotonic()
         if stop:
             raise StoppedError("asked to stop; the work goes on from its checkpoint")
@@ -114,7 +144,9 @@ class Checkpoints:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _save(self, write: Callable[[Path], None], cursor: Mapping[str, Any]) -> None:
-        name = self._agree(f"{time.time_ns():020d}")
+        last = _finished(self._folder)[-1:]
+        number = 1 + max((int(path.name.partition("-")[0]) for path in last), default=0)
+        name = self._agree(f"{number:08d}-{self._kind}")
         unfinished = self._folder / f".{name}"
         if self._is_first:
             make_folder(unfinished)
@@ -125,7 +157,7 @@ class Checkpoints:
             for path in unfinished.rglob("*"):
                 if path.is_file():
                     _flush(path)
-            note = {"facts": self._facts, "cursor": dict(cursor), "files": _digests(unfinished)}
+            note = {"facts": self._facts, "code": self._code, "cursor": dict(cursor), "files": _digests(unfinished)}
             write_atomically(unfinished / MARKER, json.dumps(note).encode(), replace=False)
             unfinished.rename(self._folder / name)
             self._prune()
@@ -134,7 +166,7 @@ class Checkpoints:
 
     def _sound(self, fits: Callable[[Mapping[str, Any]], bool]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Name and cursor of each checkpoint that can be used, the newest first."""
-        for path in sorted(self._finished(), reverse=True):
+        for path in reversed(_finished(self._folder)):
             try:
                 note = json.loads((path / MARKER).read_text())
                 if note["facts"] != self._facts:
@@ -143,18 +175,18 @@ class Checkpoints:
                 elif note["files"] != _digests(path):
                     self._report(f"left checkpoint {path.name} out: it is damaged")
                 elif fits(note["cursor"]):
+                    if note["code"] != self._code:
+                        self._report(f"checkpoint {path.name} was made by other code: {note['code']}")
                     yield path.name, note["cursor"]
             except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
                 self._report(f"left checkpoint {path.name} out: {type(error).__name__}: {error}")
 
     def _prune(self) -> None:
-        for path in sorted(self._finished())[:-KEPT]:
+        mine = [path for path in _finished(self._folder) if path.name.endswith(self._kind)]
+        for path in mine[:-KEPT]:
             shutil.rmtree(path, ignore_errors=True)
         for path in self._folder.glob(".*"):
             shutil.rmtree(path, ignore_errors=True)  # left by processes that were killed while they wrote
-
-    def _finished(self) -> Iterator[Path]:
-        return (path for path in self._folder.glob("[0-9]*") if path.is_dir())
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -64,6 +64,7 @@ CAUSES = {
     "program-payload": "the program's own check refused its payload (damaged file, or another base model)",
     "program-crash": "the program ended with an error",
     "program-output": "the program ended well but its output is not one JSON object a line for each input",
+    "data": "the data of the task are not there, or not those that the cell was planned with",
     "program-memory": "the program, or the process that holds it, was killed for want of memory",
     "oom-gpu": "adaptation asked for more memory than the GPU has, with the smallest micro-batch too",
     "oom-host": "the job or the adaptation asked for more memory than the node gives",

@@ -31,16 +31,17 @@ RECORDED_PACKAGES = (
 
 @cache
 def machine_class() -> str:
-    """Machines of one class give equal bits: processor with its vector instructions, or GPU, and torch build.
+    """Machines of one class give equal bits: processor with its vector instructions, GPU if there is one, torch build.
 
-    A payload coded on one class may not decode on another, so encoding, execution and resuming stay in one.
+    A payload coded on one class may not decode on another, so encoding, execution and resuming stay in one. The
+    processor counts where there is a GPU, too: texts are coded and decoded on it.
     """
     import torch
 
+    parts = [f"{platform.machine()} {_processor()} {torch.backends.cpu.get_cpu_capability()}"]
     if torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name()} / CUDA {torch.version.cuda} / torch {torch.__version__}"
-    capability = torch.backends.cpu.get_cpu_capability()
-    return f"{platform.machine()} {_processor()} {capability} / torch {torch.__version__}"
+        parts.append(f"{torch.cuda.get_device_name()} / CUDA {torch.version.cuda}")
+    return " / ".join([*parts, f"torch {torch.__version__}"])
 
 
 def node_name() -> str:

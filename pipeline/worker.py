@@ -100,6 +100,7 @@ def run_group(
     try:
         check_node()
         task, family = catalog.task(rows[0]["task_source"]), catalog.family(first.family)
+        _check_versions(task, family, first)
         assert first.model_identity is not None
         model = staged_by_identity(first.model_identity)
         resources = Resources(**json.loads(rows[0]["resources"]))
@@ -107,6 +108,7 @@ def run_group(
         def report(stage: str) -> None:
             emit({"event": "stage", "cell": first.label, "stage": stage})
 
+        micro_batch = _micro_batch(study, resources, cells, emit)
         context = EncodeContext(
             task=task,
             model_folder=model.folder,
@@ -114,14 +116,16 @@ def run_group(
             tokenizer=lambda: _tokenizer(model.folder),
             report=report,
             resources=resources,
-            micro_batch=_micro_batch(study, resources, cells, emit),
-            checkpoints=_checkpoints(study, group_id, resources, report),
+            micro_batch=micro_batch,
+            checkpoints=_checkpoints(study, group_id, resources, micro_batch, report),
         )
         for encoded in _encode(family, context, cells):
             try:
                 _finish(study, task, family, model, encoded, runner, emit)
             except Exception as error:
                 _fail(study, encoded.cell, error, emit)
+                if _cause(error) == "program-payload":
+                    context.checkpoints.clear()  # what it was coded from may be what is wrong
             del waiting[encoded.cell.cell_id]
             if is_asked_to_stop() and waiting:
                 raise StoppedError("asked to stop between two cells")
@@ -133,6 +137,21 @@ def run_group(
     else:
         if len(study.valid_cells(row["cell_id"] for row in rows)) == len(rows):
             context.checkpoints.clear()
+
+
+def _check_versions(task: Task, family: Family, cell: Cell) -> None:
+    """What is computed must be what was planned: the file of a task may have been edited since."""
+    if task.version != cell.task_version:
+        raise ProgramError(
+            "data",
+            f"task {task.name} is of version {task.version} here, and version {cell.task_version} was planned: its "
+            "file or its data were edited since; put them back, or submit the grid again",
+        )
+    if family.version != cell.family_version:
+        raise ProgramError(
+            "environment",
+            f"family {family.name} is of version {family.version} here, and version {cell.family_version} was planned",
+        )
 
 
 def is_asked_to_stop() -> bool:
@@ -156,7 +175,9 @@ def _micro_batch(study: Study, resources: Resources, cells: Sequence[Cell], emit
     return micro_batch
 
 
-def _checkpoints(study: Study, group_id: str, resources: Resources, report: Callable[[str], None]) -> Checkpoints:
+def _checkpoints(
+    study: Study, group_id: str, resources: Resources, micro_batch: int | None, report: Callable[[str], None]
+) -> Checkpoints:
     """Checkpoints of a group. Sums of another machine, or of other shares, round differently: those are left out."""
     from pipeline.adapt.processes import agree, rank
 
@@ -167,7 +188,9 @@ def _checkpoints(study: Study, group_id: str, resources: Resources, report: Call
             "packages": package_versions(),
             "processes": resources.processes,
             "strategy": resources.strategy,
+            "micro-batch": micro_batch,
         },
+        code=list(code_state()),
         period_seconds=60 * resources.checkpoint_minutes,
         is_asked_to_stop=is_asked_to_stop,
         report=report,

@@ -23,7 +23,7 @@ class Work:
         self.stop = False
         self.said: list[str] = []
         self.checkpoints = Checkpoints(
-            folder, facts=facts, period_seconds=0, is_asked_to_stop=lambda: self.stop, report=self.said.append
+            folder, facts=facts, code="1", period_seconds=0, is_asked_to_stop=lambda: self.stop, report=self.said.append
         )
 
     def save(self, folder: Path) -> None:

@@ -16,6 +16,7 @@ from pipeline.status import DONE, FAILED
 HELD_AFTER_ATTEMPTS = {
     "cancelled": 1,
     "stuck": 1,
+    "data": 1,
     "environment": 2,
     "code": 2,
     "program-crash": 2,
@@ -27,7 +28,7 @@ HELD_AFTER_ATTEMPTS = {
     "program-memory": 4,
     "timeout": 8,
 }
-"""Cause of the last attempt -> attempts after which a cell waits for `--retry`: it would fail again in the same way."""
+"""Cause of the last attempt -> attempts with it after which a cell waits for `--retry`: it would fail again so."""
 MOST_DOUBLINGS = 6
 """Time and memory of a job are doubled no more often, whatever the profile allows."""
 
@@ -77,7 +78,8 @@ def select(
     rows = [row for group in groups for row in group.rows]
     not_done = [row for row in rows if row.state.name != DONE]
     left = [row for row in not_done if row.cell_id not in queued]
-    tries, needs = Counter(attempts["cell_id"].to_pylist()), _needs(attempts)
+    tries = Counter(zip(attempts["cell_id"].to_pylist(), attempts["cause"].to_pylist(), strict=True))
+    needs = _needs(attempts)
     held: Counter[str] = Counter()
     wanted: list[PlanRow] = []
     for row in left:
@@ -107,11 +109,11 @@ def _doubled(cells: Iterable[str]) -> dict[str, int]:
     return {cell: 2 ** min(count, MOST_DOUBLINGS) for cell, count in Counter(cells).items()}
 
 
-def _is_held(row: PlanRow, attempts: Counter[str]) -> bool:
-    if row.state.name != FAILED or row.cell_id is None:
+def _is_held(row: PlanRow, tries: Counter[tuple[str, str]]) -> bool:
+    if row.state.name != FAILED or row.state.cause is None or row.cell_id is None:
         return False
-    limit = HELD_AFTER_ATTEMPTS.get(row.state.cause or "")
-    return limit is not None and attempts[row.cell_id] >= limit
+    limit = HELD_AFTER_ATTEMPTS.get(row.state.cause)
+    return limit is not None and tries[row.cell_id, row.state.cause] >= limit
 
 
 def _is_asked(row: PlanRow, retry: str) -> bool:

@@ -169,12 +169,14 @@ def _fill_all(
             learner.coded = code(len(block))
             context.report(f"train on examples {done + 1} to {done + len(block)}")
             learner.train(block)
-            context.checkpoints.save_if_due(learner.save, functools.partial(_cursor, waiting, started, trained_before))
+            cursor_now = functools.partial(_cursor, learner.done, waiting, started, trained_before)
+            context.checkpoints.save_if_due(learner.save, cursor_now)
 
 
-def _cursor(waiting: Sequence[Cell], started: float, trained_before: int) -> dict[str, Any]:
+def _cursor(done: int, waiting: Sequence[Cell], started: float, trained_before: int) -> dict[str, Any]:
     """Cells that the checkpoint can still make, and what was spent when the last one was made."""
     return {
+        "steps": done,
         "waiting": [cell.cell_id for cell in waiting],
         "seconds": time.monotonic() - started,
         "trained_before": trained_before,

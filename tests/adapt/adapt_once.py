@@ -51,6 +51,7 @@ def main(model_folder: str, family_name: str, resources: str, parameters: str, o
     checkpoints = Checkpoints(
         Path(out) / "checkpoints",
         facts={"processes": wanted.processes, "strategy": wanted.strategy},
+        code=None,
         period_seconds=60 * wanted.checkpoint_minutes,
         is_asked_to_stop=stop,
         report=say,
