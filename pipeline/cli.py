@@ -205,6 +205,7 @@ def submit(
         console=_console(stderr=as_json),
     )
     _show(summary, as_json)
+    raise typer.Exit(1 if summary.refused else 0)
 
 
 @app.command(epilog="Example: tcx logs quickstart 3f9a --attempt 1")

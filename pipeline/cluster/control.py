@@ -75,7 +75,7 @@ def cancel(
     saving = running & jobs.keys() if graceful else set()
     scancel(jobs.keys() - saving)
     # To their processes alone: they save, and end by themselves.
-    scancel(saving, signal="TERM")
+    scancel(saving, signal="INT")
     cells = {cell_id for of_job in jobs.values() for cell_id in of_job}
     open_cells, earlier = cells - study.valid_cells(cells), count_attempts(study)
     for job_id, of_job in jobs.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from rich.table import Table
 from pipeline.cell import Cell
 from pipeline.cluster.batches import STARTUP_SECONDS, Batch, waves_of
 from pipeline.cluster.costs import Cost, expected_cost, worst_cost
-from pipeline.cluster.inspect import Limits, ask_slurm, limits_of, longest_minutes
+from pipeline.cluster.inspect import Limits, ask_slurm, limits_of, own_limits
 from pipeline.cluster.ledger import Submission
 from pipeline.cluster.nodes import bad_nodes
 from pipeline.cluster.profile import Profile, load_profile
@@ -25,8 +26,9 @@ from pipeline.cluster.selection import Selection, select
 from pipeline.cluster.slurm import SlurmError, test_only
 from pipeline.cluster.submit import array_shape, job_script, pack_for
 from pipeline.errors import UserError
+from pipeline.grid import read_grid
 from pipeline.plan import Plan, PlanRow, make_plan
-from pipeline.store import Study
+from pipeline.store import Study, results_folder
 
 
 class Array(NamedTuple):
@@ -168,17 +170,19 @@ def forecast(grid_path: Path, cluster: str, *, settings: dict[str, str], results
     profile = load_profile(cluster, settings)
     if check:
         profile.check_complete()
+    study = Study(results_folder(results) / read_grid(grid_path).study)
+    queued, num_queued, unseen = _ask_queue(study)  # first, since it tells of what jobs have lost
     plan = make_plan(grid_path, results)
-    limits, longest, unknown = _ask_limits(profile)
-    queued, num_queued, unseen = _ask_queue(plan.study)
-    selection = select(plan, queued=queued, attempts=plan.study.read_attempts())
+    limits, unknown = _ask_limits(profile)
+    profile = dataclasses.replace(profile, max_walltime_minutes=limits.max_walltime_minutes)
+    selection = select(plan, queued=queued, attempts=study.read_attempts())
     batches = pack_for(profile, selection.wanted)
     waves = [
         [Array(array, array_shape(profile, array)) for array in wave]
         for wave in waves_of(batches, num_queued, limits.max_submit_jobs, limits.max_array_size)
     ]
     if check:
-        waves = _checked(plan.study, profile, waves)
+        waves = _checked(study, profile, waves)
     shaped = [(array.batches, array.shape) for wave in waves for array in wave]
     return Forecast(
         plan=plan,
@@ -187,18 +191,16 @@ def forecast(grid_path: Path, cluster: str, *, settings: dict[str, str], results
         waves=tuple(tuple(wave) for wave in waves),
         expected=expected_cost(profile, shaped),
         worst=worst_cost(profile, shaped),
-        warnings=(*unknown, *unseen, *_too_long(selection, profile, longest)),
+        warnings=(*unknown, *unseen, *_too_long(selection, profile)),
     )
 
 
-def _ask_limits(profile: Profile) -> tuple[Limits, int | None, list[str]]:
-    """Limits, the longest job in minutes, and what of it is not known here."""
+def _ask_limits(profile: Profile) -> tuple[Limits, list[str]]:
+    """Limits, and what of them is not known here."""
     try:
-        facts = ask_slurm()
+        return limits_of(profile, ask_slurm()), []
     except UserError as error:
-        limits = Limits(max_array_size=profile.max_array_size, max_submit_jobs=profile.max_submit_jobs)
-        return limits, profile.max_walltime_minutes, [f"only the limits of the profile are known here: {error}"]
-    return limits_of(profile, facts), longest_minutes(profile, facts), []
+        return own_limits(profile), [f"only the limits of the profile are known here: {error}"]
 
 
 def _ask_queue(study: Study) -> tuple[frozenset[str], int, list[str]]:
@@ -234,8 +236,9 @@ def _checked(study: Study, profile: Profile, waves: list[list[Array]]) -> list[l
     return [[Array(array.batches, array.shape, *answer(array)) for array in wave] for wave in waves]
 
 
-def _too_long(selection: Selection, profile: Profile, longest: int | None) -> list[str]:
+def _too_long(selection: Selection, profile: Profile) -> list[str]:
     """One line a family with cells that no job of this site is sure to end: an execution is restarted, not resumed."""
+    longest = profile.max_walltime_minutes
     if longest is None:
         return []
     found: dict[str, PlanRow] = {}

@@ -35,10 +35,12 @@ class Limits:
     Attributes:
         max_array_size: array tasks per job.
         max_submit_jobs: jobs in the queue at the same time, each array task counting.
+        max_walltime_minutes: longest job.
     """
 
     max_array_size: int | None
     max_submit_jobs: int | None
+    max_walltime_minutes: int | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,18 +104,24 @@ def limits_of(profile: Profile, facts: SlurmFacts | None = None) -> Limits:
     Raises:
         UserError: Slurm must be asked and does not answer.
     """
-    array_size, submit_jobs = profile.max_array_size, profile.max_submit_jobs
-    if array_size is None or submit_jobs is None:
-        facts = facts or ask_slurm()
-        array_size = array_size or _number(facts.config.get("MaxArraySize", ""))
-        submit_jobs = submit_jobs or _submit_limit(profile, facts)
-    return Limits(max_array_size=array_size, max_submit_jobs=submit_jobs)
+    known = own_limits(profile)
+    if None not in (known.max_array_size, known.max_submit_jobs, known.max_walltime_minutes):
+        return known
+    facts = facts or ask_slurm()
+    return Limits(
+        max_array_size=known.max_array_size or _number(facts.config.get("MaxArraySize", "")),
+        max_submit_jobs=known.max_submit_jobs or _submit_limit(profile, facts),
+        max_walltime_minutes=known.max_walltime_minutes or _minutes(_partition_values(profile, facts, "MaxTime", "")),
+    )
 
 
-def longest_minutes(profile: Profile, facts: SlurmFacts) -> int | None:
-    """Longest job that the profile and its partition allow, None where neither sets a limit."""
-    limits = (profile.max_walltime_minutes, _minutes(_partition_values(profile, facts, "MaxTime", "")))
-    return min((limit for limit in limits if limit is not None), default=None)
+def own_limits(profile: Profile) -> Limits:
+    """What the profile itself says."""
+    return Limits(
+        max_array_size=profile.max_array_size,
+        max_submit_jobs=profile.max_submit_jobs,
+        max_walltime_minutes=profile.max_walltime_minutes,
+    )
 
 
 def check_profile(profile: Profile) -> list[Finding]:

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +19,11 @@ from types import FrameType
 from typing import Any
 
 from pipeline.attempts import record_attempts
+from pipeline.checkpoints import steps_saved
 from pipeline.cluster.ledger import Submission, intent_of, read_submission, resources_in
 from pipeline.cluster.ranks import Leader, RanksError, follow
-from pipeline.cluster.sbatch import SETUP_FAILED_STATUS
-from pipeline.cluster.slurm import job_is_gone, requeue
+from pipeline.cluster.sbatch import AGAIN_STATUS, SETUP_FAILED_STATUS
+from pipeline.cluster.slurm import job_is_gone
 from pipeline.errors import UserError
 from pipeline.files import write_atomically
 from pipeline.leases import lease, slurm_job_id, this_owner
@@ -33,25 +34,24 @@ from pipeline.supervise import run_group
 from pipeline.team import Member
 
 MOST_STARTS_WITHOUT_PROGRESS = 3
-"""A job that is put back more often without a new shard or checkpoint is given up."""
-STUCK_STATUS = 75
-"""EX_TEMPFAIL of sysexits.h."""
-
-
-LAST_SECONDS = 20.0
-"""After TERM; Slurm's KillWait is 30 s, and preemption without a grace time gives as much."""
+"""A job that is put back more often without a new shard or a later checkpoint is given up."""
+MARGIN_SECONDS = 10.0
+"""Of the time between TERM and KILL, left for the end of the job itself."""
 
 
 class _Stop:
-    """Signals of Slurm: USR2 before the time limit, TERM before the end."""
+    """Signals: USR2 before the time limit, TERM before the end, INT from `tcx cancel --graceful`."""
 
-    def __init__(self, member: Member, lead_seconds: float) -> None:
+    def __init__(self, member: Member, lead_seconds: float, grace_seconds: float) -> None:
         self.time_is_short = threading.Event()
         self.is_ending = False
         self._member = member
         self._lead_seconds = lead_seconds
+        self._grace_seconds = grace_seconds
+        self._status = AGAIN_STATUS
         signal.signal(signal.SIGUSR2, self._on_warning)
         signal.signal(signal.SIGTERM, self._on_end)
+        signal.signal(signal.SIGINT, self._on_end)
 
     def is_set(self) -> bool:
         """Whether the work should end."""
@@ -65,13 +65,15 @@ class _Stop:
 
     def _on_end(self, number: int, frame: FrameType | None) -> None:
         self.is_ending = True
+        if number == signal.SIGINT:
+            self._status = 128 + number
         self._member.ask_to_stop()
-        self._later(LAST_SECONDS, self.exit)
+        self._later(max(1.0, self._grace_seconds - MARGIN_SECONDS), self.exit)
 
     def exit(self) -> None:
         """Ends this process. Leases stay: the job may be started again, and else they tell what it was doing."""
         self._member.kill()
-        os._exit(128 + signal.SIGTERM)
+        os._exit(self._status)
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         timer = threading.Timer(seconds, action)
@@ -87,7 +89,7 @@ def run_batch(study_folder: str, token: str) -> int:
         token: the submission; which batch of it, Slurm's array index says.
 
     Returns:
-        Exit status: 0 when every cell of the batch is done, 1 when one failed.
+        Exit status: 0 when all is well, 1 when a cell failed, `AGAIN_STATUS` when it should go on in the queue.
     """
     study = Study(Path(study_folder))
     submission = read_submission(study, token)
@@ -103,11 +105,12 @@ def run_batch(study_folder: str, token: str) -> int:
             record_attempts(study, sorted(cells - study.valid_cells(cells)), "environment", str(error))
         _say(str(error))
         return SETUP_FAILED_STATUS
-    if rank == 0 and _is_stuck(study, submission, index, groups):
-        message = f"started {MOST_STARTS_WITHOUT_PROGRESS} times without a new shard or checkpoint"
-        record_attempts(study, sorted(cells - study.valid_cells(cells)), "stuck", message)
+    if _is_stuck(study, submission, index, groups, writes=rank == 0):
+        message = f"started {MOST_STARTS_WITHOUT_PROGRESS} times without a new shard or a later checkpoint"
+        if rank == 0:
+            record_attempts(study, sorted(cells - study.valid_cells(cells)), "stuck", message)
         _say(message)
-        return STUCK_STATUS
+        return 1
     resources = resources_in(submission, next(iter(groups)))
     log = study.logs / f"worker-{slurm_job_id()}-{rank}.log"
     if not resources.needs_team:
@@ -138,65 +141,70 @@ def _take_own_gpu() -> None:
 
 def _leave_signals_to_first() -> None:
     """The first process of a team gives the orders; its own end is the end of all."""
-    for number in (signal.SIGUSR2, signal.SIGTERM):
+    for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
 
 
 def _work(study: Study, submission: Submission, of_group: dict[str, list[str]], member: Member, rank: int) -> int:
-    groups, cells = list(of_group), {cell for members in of_group.values() for cell in members}
-    owner = this_owner()
-    stop = _Stop(member, intent_of(study, submission.token)["signal_lead_seconds"])
-    done_before = len(study.valid_cells(cells))
+    groups = list(of_group)
+    owner, intent = this_owner(), intent_of(study, submission.token)
+    stop = _Stop(member, intent["signal_lead_seconds"], intent["grace_seconds"])
     # Each process starts at another place, so that they seldom meet.
     start = rank * len(groups) // int(os.environ.get("SLURM_NTASKS", 1))
-    is_node_well = True
+    status, is_node_well = 0, True
     for group in groups[start:] + groups[:start]:
         if stop.is_set() or not is_node_well:
             break
+        before = _progress(study, of_group, [group])
         with lease(study, group, owner, job_is_gone) as is_ours:
             if not is_ours:
                 _say(f"group {group} is being worked on by another process")
                 continue
             for event in run_group(member, study, submission.cells_path, group, is_stopping=stop.is_set):
                 _say(_line(event))
+                status |= event["event"] in ("failed", "died") and not stop.is_set()
                 # A broken node would else go through all that is left within minutes, and fail it.
                 is_node_well &= event.get("cause") != "node"
             if stop.is_ending:
                 stop.exit()
+            if stop.time_is_short.is_set() and _progress(study, of_group, [group]) == before:
+                # The same time would not be enough again; the next submission asks for more.
+                left = set(of_group[group]) - study.valid_cells(of_group[group])
+                record_attempts(
+                    study, sorted(left), "timeout", "the job neared its time limit before the cell was made"
+                )
+                status = 1
     member.close()
+    cells = {cell for members in of_group.values() for cell in members}
     done = len(study.valid_cells(cells))
     _say(f"{done} of {len(cells)} cells of this batch are done")
-    if done == len(cells):
-        return 0
-    job_id = slurm_job_id()
-    if (
-        stop.time_is_short.is_set()
-        and rank == 0
-        and job_id
-        and (done > done_before or _checkpoint_files(study, groups))
-    ):
-        _say("time is short: back into the queue" if requeue(job_id) else "time is short, and Slurm does not requeue")
-    return 1
+    if stop.time_is_short.is_set() and done < len(cells) and not status:
+        _say("time is short: the rest goes on in the queue")
+        return AGAIN_STATUS
+    return status
 
 
-def _checkpoint_files(study: Study, groups: Iterable[str]) -> list[Path]:
-    return [path for group in groups for path in (study.checkpoints / group).rglob("*") if path.is_file()]
+def _progress(study: Study, of_group: Mapping[str, Sequence[str]], groups: Iterable[str]) -> list[int]:
+    """How far these groups are: shards, then steps of their checkpoints."""
+    cells = [cell for group in groups for cell in of_group[group]]
+    return [len(study.valid_cells(cells)), sum(steps_saved(study.checkpoints / group) for group in groups)]
 
 
-def _is_stuck(study: Study, submission: Submission, index: int, of_group: dict[str, list[str]]) -> bool:
-    """Notes how far the batch is at this start, and compares with the starts before."""
+def _is_stuck(
+    study: Study, submission: Submission, index: int, of_group: Mapping[str, Sequence[str]], *, writes: bool
+) -> bool:
+    """Whether the last starts of a batch have brought it no further; every process of the job finds the same."""
     path = submission.folder / f"starts-{index}.json"
+    restart = int(os.environ.get("SLURM_RESTART_COUNT", 0))
     try:
-        starts: list[list[int]] = json.loads(path.read_text())
+        starts: dict[str, list[int]] = json.loads(path.read_text())
     except FileNotFoundError:
-        starts = []
-    cells = {cell for members in of_group.values() for cell in members}
-    files = _checkpoint_files(study, of_group)
-    newest = max((file.stat().st_mtime_ns for file in files), default=0)
-    starts.append([len(study.valid_cells(cells)), len(files), newest])
-    write_atomically(path, json.dumps(starts).encode(), replace=True)
-    last = starts[-MOST_STARTS_WITHOUT_PROGRESS - 1 :]
-    return len(last) > MOST_STARTS_WITHOUT_PROGRESS and all(start == last[0] for start in last)
+        starts = {}
+    earlier = [starts[key] for key in sorted(starts, key=int) if int(key) < restart]
+    now = _progress(study, of_group, of_group)
+    if writes:
+        write_atomically(path, json.dumps({**starts, str(restart): now}).encode(), replace=True)
+    return len(earlier) >= MOST_STARTS_WITHOUT_PROGRESS and now <= earlier[-MOST_STARTS_WITHOUT_PROGRESS]
 
 
 def _line(event: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from collections.abc import Sequence
@@ -85,6 +86,11 @@ class Submission:
         """Keeps that there is no such job."""
         _write_json(self.folder / "void.json", {"reason": reason})
         return read_submission(self.study, self.token)
+
+
+def reduce_job_name(study: Study) -> str:
+    """Name in the queue of the job that reduces this study after the others: there is one."""
+    return f"tcx-reduce-{hashlib.sha256(str(study.folder.resolve()).encode()).hexdigest()[:12]}"
 
 
 def submission_folder(study: Study, token: str) -> Path:

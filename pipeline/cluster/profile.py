@@ -81,6 +81,7 @@ class Profile:
     environment: Mapping[str, str] = _entries(values.variable, "variables of the job; $NAME is expanded on the node")
     billing: Billing | None = _key(values.billing, "what the site charges: unit and per_node_hour or per_gpu_hour")  # noqa: RUF009 - a field
     signal_lead_seconds: int = _key(values.whole(1, 65535), "USR2 comes this long before the end of a job", 120)
+    grace_seconds: int = _key(values.whole(1), "from TERM to KILL: KillWait, or the grace time of a preemption", 30)
     requeue: bool = _key(values.flag, "Slurm puts a job back into the queue after preemption or a broken node", True)
     exclude_nodes_hours: float = _key(values.above_zero, "how long a node that broke jobs is avoided", 24.0)
     options: Mapping[str, str] = _entries(values.option, "further options of sbatch by their long names")

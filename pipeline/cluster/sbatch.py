@@ -15,6 +15,8 @@ from pipeline.errors import UserError
 
 SETUP_FAILED_STATUS = 78
 """Exit status of a job whose environment could not be made (EX_CONFIG of sysexits.h); the command never started."""
+AGAIN_STATUS = 85
+"""Exit status of a job that was stopped in the middle and wants to go on in the queue."""
 SETUP_FAILED_MESSAGE = 'echo "tcx: setup failed on ${SLURMD_NODENAME:-$(hostname)}: $BASH_COMMAND" >&2'
 SIGNAL = "USR2"
 """Sent to every process before the end of a job. NCCL may catch USR1."""
@@ -30,7 +32,9 @@ NODE_LOCAL_CACHES = {
 }
 """Caches that break when nodes share them -> folder on the node's own disk."""
 
-INHERITED_PREFIXES = ("OMPI_", "PMI", "SBATCH_", "SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_", "TORCHELASTIC_")
+# Variables of Slurm's commands change what these answer: `SQUEUE_STATES` would hide jobs.
+SLURM_PREFIXES = ("SACCT_", "SBATCH_", "SCANCEL_", "SCONTROL_", "SINFO_", "SLURM_", "SLURMD_", "SQUEUE_", "SRUN_")
+INHERITED_PREFIXES = (*SLURM_PREFIXES, "OMPI_", "PMI", "SUBMITIT_", "TORCHELASTIC_")
 INHERITED_NAMES = frozenset(
     {
         "GROUP_RANK",
@@ -47,7 +51,7 @@ INHERITED_NAMES = frozenset(
         "WORLD_SIZE",
     }
 )
-KEPT_NAMES = frozenset({"SLURM_CONF"})
+KEPT_NAMES = frozenset({"SLURM_CLUSTERS", "SLURM_CONF"})
 """Where the cluster is, not which job we are in."""
 
 VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
@@ -280,6 +284,7 @@ def _setup(profile: Profile, shape: Shape, environment: Mapping[str, str]) -> li
     lines.append("set -eo pipefail")
     # What somebody else has put into /tmp under this name must not be used: caches hold code.
     lines.append(f"""{on_each_node}bash -ec 'mkdir -p -m 700 "$node_local"; [ -O "$node_local" ]'""")
+    lines += ['export TMPDIR="$node_local"']
     lines += [f'export {name}="$node_local/{folder}"' for name, folder in NODE_LOCAL_CACHES.items()]
     lines += [f"export {name}={value}" for name, value in (OFFLINE if profile.offline else {}).items()]
     lines += [f"export {name}={_expandable(value)}" for name, value in profile.environment.items()]
@@ -295,7 +300,19 @@ def _setup(profile: Profile, shape: Shape, environment: Mapping[str, str]) -> li
 
 def _teardown(profile: Profile) -> list[str]:
     # A job that is ended gets TERM more than once, and cleaning up must outlive the next one.
-    return ["command_status=$?", "trap '' TERM", *profile.teardown, "clean_up", 'exit "$command_status"']
+    lines = ["command_status=$?", "trap '' TERM", *profile.teardown, "clean_up"]
+    if profile.requeue:
+        # Here, when all processes have saved, and where Slurm's commands are: a container may have none. The id of the
+        # array alone would put back all of its tasks; a job that was cancelled runs no more, and stays away.
+        lines += [
+            'this_job="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"',
+            'this_job="${this_job:-$SLURM_JOB_ID}"',
+            f'if [ "$command_status" = {AGAIN_STATUS} ] && '
+            '[ "$(squeue --noheader --format=%T --jobs="$this_job")" = RUNNING ]; then',
+            '  echo "tcx: back into the queue"; scontrol requeue "$this_job"',
+            "fi",
+        ]
+    return [*lines, 'exit "$command_status"']
 
 
 def _on_each_node(shape: Shape) -> str:

@@ -15,7 +15,7 @@ from pipeline.status import DONE, FAILED
 
 HELD_AFTER_ATTEMPTS = {
     "cancelled": 1,
-    "stuck": 1,
+    "stuck": 2,
     "data": 1,
     "environment": 2,
     "code": 2,
@@ -29,6 +29,7 @@ HELD_AFTER_ATTEMPTS = {
     "timeout": 8,
 }
 """Cause of the last attempt -> attempts with it after which a cell waits for `--retry`: it would fail again so."""
+TOO_SHORT = frozenset({"timeout", "stuck"})
 MOST_DOUBLINGS = 6
 """Time and memory of a job are doubled no more often, whatever the profile allows."""
 
@@ -100,7 +101,7 @@ def _needs(attempts: pa.Table) -> Mapping[str | None, Need]:
     """Twice the time for each job that ended before the cell did, twice the memory for each that had too little."""
     columns = (attempts[name].to_pylist() for name in ("cell_id", "slurm_job_id", "restarts", "cause"))
     starts = set(zip(*columns, strict=True))
-    time = _doubled(cell for cell, *_, cause in starts if cause == "timeout")
+    time = _doubled(cell for cell, *_, cause in starts if cause in TOO_SHORT)
     memory = _doubled(cell for cell, *_, cause in starts if cause in HOST_MEMORY)
     return {cell: Need(time.get(cell, 1), memory.get(cell, 1)) for cell in time.keys() | memory.keys()}
 

@@ -18,11 +18,10 @@ from pipeline.errors import TaskComplexityError, UserError
 from pipeline.leases import Owner
 
 ANSWER_SECONDS = 60
-LATER = re.compile(
-    r"MaxSubmitJob|MaxJobCount|job submit limit|AccountingPolicy|accounting/QOS policy|QOSMax|AssocMax|temporarily",
-    re.I,
-)
+LATER = re.compile(r"MaxSubmit|MaxJobCount|job submit limit|accounting/QOS policy|temporarily", re.I)
 """What sbatch says when a limit on the number of jobs is met: the rest waits, nothing is wrong."""
+NEVER = re.compile(r"PerJob|WallDuration|MinCPUs|MinGRES", re.I)
+"""Limits of one job are worded alike, and no waiting mends them."""
 
 
 class LiveTask(NamedTuple):
@@ -151,7 +150,7 @@ def sbatch(script: Path, name: str, since: datetime) -> str:
             return found
         time.sleep(1)
     message = done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}"
-    if LATER.search(message):
+    if LATER.search(message) and not NEVER.search(message):
         raise SubmitLimitError(message)
     if done.returncode == _TIMED_OUT or re.search(r"Unable to contact|Socket timed out|Connection refused", message):
         raise SlurmError(f"sbatch: {message}; nothing was submitted, say the same command again")
@@ -179,11 +178,6 @@ def scancel(job_ids: Iterable[str], *, signal: str | None = None) -> None:
     wanted = list(job_ids)
     for start in range(0, len(wanted), 100):
         _ask("scancel", *(["--signal", signal] if signal else []), *wanted[start : start + 100])
-
-
-def requeue(job_id: str) -> bool:
-    """Puts a running job back into the queue; whether Slurm does it."""
-    return _run("scontrol", "requeue", job_id).returncode == 0
 
 
 def job_is_gone(owner: Owner) -> bool:

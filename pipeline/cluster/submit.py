@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import shlex
 from collections.abc import Iterator, Sequence
@@ -15,14 +16,14 @@ from rich.console import Console
 from pipeline.cluster.batches import Batch, Group, walltime_minutes, waves_of
 from pipeline.cluster.batches import pack as pack_batches
 from pipeline.cluster.costs import Cost, check_cost, expected_cost, worst_cost
-from pipeline.cluster.inspect import Limits, limits_of
-from pipeline.cluster.ledger import Submission, intend
+from pipeline.cluster.inspect import limits_of, own_limits
+from pipeline.cluster.ledger import Submission, intend, reduce_job_name
 from pipeline.cluster.nodes import BAD_NODE_CELLS, bad_nodes
 from pipeline.cluster.profile import Profile, load_profile
 from pipeline.cluster.queue import look
 from pipeline.cluster.sbatch import Shape, sbatch_text, shape_of
 from pipeline.cluster.selection import select
-from pipeline.cluster.slurm import SubmitLimitError, sbatch
+from pipeline.cluster.slurm import SubmitLimitError, live_tasks, sbatch, scancel
 from pipeline.errors import CAUSES, UserError
 from pipeline.files import write_atomically
 from pipeline.grid import read_grid
@@ -52,6 +53,7 @@ class SubmitSummary:
         num_batches: array tasks that were submitted.
         avoided_nodes: nodes that jobs are kept from.
         why_waiting: what Slurm says of its limit.
+        refused: what Slurm says of arrays that it does not take.
         reduce_job_id: the job that reduces afterwards.
         unit: what the site bills in, None where the profile says of no billing.
         expected: cost of what was submitted, as expected.
@@ -70,6 +72,7 @@ class SubmitSummary:
     num_batches: int
     avoided_nodes: tuple[str, ...]
     why_waiting: str | None
+    refused: tuple[str, ...]
     reduce_job_id: str | None
     unit: str | None
     expected: Cost
@@ -84,6 +87,7 @@ class SubmitSummary:
                 f"{len(self.job_ids)} arrays: {', '.join(self.job_ids)}"
             )
             lines.append(self._cost_line())
+        lines += self.refused
         if self.waiting:
             why = f" ({self.why_waiting})" if self.why_waiting else ""
             lines.append(f"{self.waiting:,} cells wait for room in the queue{why}: say the same command again later")
@@ -154,7 +158,8 @@ def submit(
     attempts = study.read_attempts()
     chosen = select(plan, queued=queue.cells, attempts=attempts, part=part, retry=retry)
     batches = pack_for(profile, chosen.wanted)
-    limits = limits_of(profile) if batches else Limits(max_array_size=None, max_submit_jobs=None)
+    limits = limits_of(profile) if batches else own_limits(profile)
+    profile = dataclasses.replace(profile, max_walltime_minutes=limits.max_walltime_minutes)
     waves = waves_of(batches, queue.num_tasks_of_user, limits.max_submit_jobs, limits.max_array_size)
     if max_cost is not None and batches:
         shaped = [(array, array_shape(profile, array)) for wave in waves for array in wave]
@@ -162,16 +167,22 @@ def submit(
     avoided = bad_nodes(attempts, profile.exclude_nodes_hours)
     why_waiting = f"{limits.max_submit_jobs} jobs are allowed" if len(waves) > 1 or [] in waves else None
     submitted: list[tuple[Submission, Sequence[Batch]]] = []
+    refused: list[str] = []
+    reduce_job_id = None
+    live = [task.job_id for task in queue.tasks]
     try:
-        for submission, array in _submit_wave(study, profile, waves[0] if waves else [], avoided):
+        for submission, array in _submit_wave(study, profile, waves[0] if waves else [], avoided, refused):
             submitted.append((submission, array))
             console.print(f"submitted array {submission.job_id} of {len(array)} tasks", highlight=False)
+        after = list(dict.fromkeys([*live, *(one.job_id or "" for one, _ in submitted)]))
+        if reduce and after:
+            reduce_job_id = _submit_reduce(study, profile, after)
     except SubmitLimitError as limit:
         why_waiting = str(limit).splitlines()[-1]
+    if refused and not submitted:
+        raise UserError(refused[0])
     num_submitted = sum(batch.num_cells for _, array in submitted for batch in array)
     shaped = [(array, array_shape(profile, array)) for _, array in submitted]
-    live = [task.job_id for task in queue.tasks]
-    after = list(dict.fromkeys([*live, *(one.job_id or "" for one, _ in submitted)]))
     return SubmitSummary(
         study_folder=study.folder,
         cells=chosen.cells,
@@ -185,7 +196,8 @@ def submit(
         num_batches=sum(len(array) for _, array in submitted),
         avoided_nodes=avoided,
         why_waiting=why_waiting,
-        reduce_job_id=_submit_reduce(study, profile, after) if reduce and after else None,
+        refused=tuple(refused),
+        reduce_job_id=reduce_job_id,
         unit=None if profile.billing is None else profile.billing.unit,
         expected=expected_cost(profile, shaped),
         worst=worst_cost(profile, shaped),
@@ -256,9 +268,13 @@ def _environment(code: Path) -> dict[str, str]:
 
 
 def _submit_wave(
-    study: Study, profile: Profile, arrays: Sequence[Sequence[Batch]], avoided: Sequence[str]
+    study: Study,
+    profile: Profile,
+    arrays: Sequence[Sequence[Batch]],
+    avoided: Sequence[str],
+    refused: list[str],
 ) -> Iterator[tuple[Submission, Sequence[Batch]]]:
-    """Submits one array after the other; yields each when Slurm has it.
+    """Submits one array after the other; yields each when Slurm has it, and notes what Slurm says of those it refuses.
 
     Raises:
         SubmitLimitError: Slurm takes no more jobs now.
@@ -272,6 +288,7 @@ def _submit_wave(
         "code": str(code.name),
         "environment": environment(),
         "signal_lead_seconds": profile.signal_lead_seconds,
+        "grace_seconds": profile.grace_seconds,
     }
     cells = study.read_plan()
     assert cells is not None
@@ -284,7 +301,10 @@ def _submit_wave(
             for row in group.rows
         }
         submission = intend(study, cells.take(list(numbers)), list(numbers.values()), facts)
-        yield _submit_array(submission, profile, array, code, avoided), array
+        try:
+            yield _submit_array(submission, profile, array, code, avoided), array
+        except UserError as error:
+            refused.append(str(error))
 
 
 def _submit_array(
@@ -303,11 +323,12 @@ def _submit_reduce(study: Study, profile: Profile, after: list[str]) -> str:
     """A small job that reduces when the others have ended, however they ended."""
     study.submissions.mkdir(parents=True, exist_ok=True)
     code = freeze(study)
-    name = f"tcx-reduce-{datetime.now(UTC):%Y%m%d%H%M%S}"
+    name = reduce_job_name(study)
+    scancel(task.job_id for task in live_tasks() if task.name == name)  # it waits for fewer jobs than this one
     script = study.submissions / f"{name}.sbatch"
     text = sbatch_text(
         profile,
-        batch_shape(profile, Resources(), min(60, profile.max_walltime_minutes or 60)),
+        shape_of(profile, processes=1, walltime_minutes=min(60, profile.max_walltime_minutes or 60), gpu=False),
         job_name=name,
         comment=name,
         array_tasks=None,

@@ -22,6 +22,7 @@ OWNED_OPTIONS = {
     "array": "set by tcx; use the keys 'max_array_size' and 'array_parallelism'",
     "comment": _OWN,
     "constraint": "use the key 'constraint'",
+    "clusters": "set SLURM_CLUSTERS in the shell, so that every command of Slurm asks the same cluster",
     "cpus-per-gpu": "use the key 'cpus_per_gpu'",
     "cpus-per-task": "use the key 'cpus_per_gpu'",
     "dependency": _OWN,

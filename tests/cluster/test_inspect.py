@@ -130,14 +130,14 @@ def test_without_slurm(slurm: Install, monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_limits_come_from_the_profile_and_else_from_slurm(slurm: Install) -> None:
     slurm()
-    assert limits_of(load_profile("generic")) == Limits(max_array_size=1001, max_submit_jobs=500)
-    assert limits_of(load_profile("generic", {"max_submit_jobs": "7"})) == Limits(
-        max_array_size=1001, max_submit_jobs=7
-    )
+    asked = {"max_array_size": 1001, "max_submit_jobs": 500, "max_walltime_minutes": 7 * 24 * 60}
+    assert limits_of(load_profile("generic")) == Limits(**asked)
+    assert limits_of(load_profile("generic", {"max_submit_jobs": "7"})) == Limits(**{**asked, "max_submit_jobs": 7})
     # The association of another account says nothing about this one.
     assert limits_of(load_profile("generic", {"account": "team-b"})).max_submit_jobs is None
     slurm(config=None)
-    assert limits_of(load_profile("testcluster")) == Limits(max_array_size=31, max_submit_jobs=60)
+    settings = {"max_array_size": "31", "max_submit_jobs": "60", "max_walltime_minutes": "30"}
+    assert limits_of(load_profile("generic", settings)) == Limits(**{key: int(text) for key, text in settings.items()})
 
 
 @pytest.mark.parametrize(
