@@ -68,6 +68,7 @@ CAUSES = {
     "oom-gpu": "adaptation asked for more memory than the GPU has, with the smallest micro-batch too",
     "oom-host": "the job or the adaptation asked for more memory than the node gives",
     "code": "an error inside this package or a library it calls",
+    "data": "the base model or the data of the task are not on this machine, or not those of the plan and the lock",
     "killed": "the worker process was killed from outside",
     "timeout": "the job reached its time limit",
     "preempted": "the job had to make room for another one",

@@ -13,6 +13,7 @@ from pipeline.status import DONE, FAILED
 HELD_AFTER_ATTEMPTS = {
     "cancelled": 1,
     "stuck": 1,
+    "data": 1,
     "environment": 2,
     "code": 2,
     "program-crash": 2,
