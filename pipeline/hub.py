@@ -60,9 +60,10 @@ def used_commits() -> dict[str, str]:
     return dict(_access.used)
 
 
-def repos_of(task: object) -> tuple[str, ...]:
-    """Data repositories that a task reads on this machine: its attribute `hub_repos`, which it need not have."""
-    return tuple(getattr(task, "hub_repos", ()))
+def repos_of(task: object) -> tuple[str, ...] | None:
+    """Data repositories that a task reads on this machine: its attribute `hub_repos`; None where it has none."""
+    repos: tuple[str, ...] | None = getattr(task, "hub_repos", None)
+    return repos
 
 
 def data_folder(repo: str, patterns: Sequence[str], revision: str | None = None) -> Path:
@@ -83,9 +84,9 @@ def data_folder(repo: str, patterns: Sequence[str], revision: str | None = None)
     lacking = lacking_files(repo, commit)
     if lacking or not set(patterns) <= set(_note(repo, commit).patterns):
         if not _access.may_download:
-            what = ", ".join(lacking) or f"some of {', '.join(patterns)}"
+            what = ", ".join(lacking or patterns)
             raise UserError(
-                f"data {repo} at {commit[:12]}: {what} not in {commit_folder(repo, commit)}; "
+                f"data {repo} at {commit[:12]}: {commit_folder(repo, commit)} lacks {what}; "
                 "`tcx prefetch GRID`, where there is a network, fetches it"
             )
         _download(repo, commit, patterns)
@@ -105,9 +106,9 @@ def files_of(repo: str, commit: str) -> dict[str, int]:
 
 
 def lacking_files(repo: str, commit: str) -> list[str]:
-    """Files that were fetched and are gone, or of another size now; all of them as one where none were fetched."""
+    """Files that were fetched and are gone, or of another size now; `every file` where none were fetched."""
     files = files_of(repo, commit)
-    return [Path(path).name for path in changed_files(files)] if files else ["all files are"]
+    return [Path(path).name for path in changed_files(files)] if files else ["every file"]
 
 
 def changed_files(sizes: Mapping[str, int]) -> list[str]:

@@ -156,7 +156,7 @@ class _Reader:
         return Lock(models=self._entries("models", self._model), tasks=self._entries("tasks", self._task))
 
     def _entries(self, key: str, read: Callable[[Place, dict[str, Any]], Entry]) -> dict[str, Entry]:
-        items = self._mapping((key,), self.content.get(key, {}))
+        items = self._mapping((key,), (self.content or {}).get(key, {}))
         return {name: read((key, name), self._mapping((key, name), item)) for name, item in items.items()}
 
     def _model(self, place: Place, content: dict[str, Any]) -> LockedModel:
@@ -196,8 +196,8 @@ class _Reader:
         return {}
 
     def _whole(self, place: Place, content: Mapping[str, Any], key: str) -> int:
-        value = content.get(key)
-        if is_whole(value) and int(value) >= 0:
+        value: Any = content.get(key)
+        if is_whole(value) and value >= 0:
             return int(value)
         self.wrong((*place, key), f"{key!r} of {place[-1]!r} must be a whole number; {shown(value)} given")
         return 0
@@ -206,9 +206,7 @@ class _Reader:
         value = content.get(key)
         if isinstance(value, str) and len(value) == count and not value.strip("0123456789abcdef"):
             return value
-        self.wrong(
-            (*place, key), f"{key!r} of {place[-1]!r} must be {count} hexadecimal digits; {shown(value)} given"
-        )
+        self.wrong((*place, key), f"{key!r} of {place[-1]!r} must be {count} hexadecimal digits; {shown(value)} given")
         return ""
 
     def _commit(self, place: Place, value: Any) -> str:

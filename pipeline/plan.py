@@ -301,7 +301,9 @@ def axis_counts(planned: Sequence[Cell]) -> dict[str, dict[str, int]]:
 
 
 def _unresolved_line(models: Sequence[str]) -> str:
-    return f"unresolved until `tcx prefetch`, `tcx run` or `tcx submit` has staged these base models: {', '.join(models)}"
+    return (
+        f"unresolved until `tcx prefetch`, `tcx run` or `tcx submit` has staged these base models: {', '.join(models)}"
+    )
 
 
 def _groups(planned: Sequence[Cell]) -> list[str | None]:

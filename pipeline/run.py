@@ -1,11 +1,9 @@
-"""A whole grid on this machine: stage, plan, execute with the same worker as everywhere, reduce, draw."""
+"""A whole grid on this machine: fetch, stage, plan, execute with the same worker as everywhere, reduce, draw."""
 
 from __future__ import annotations
 
 import os
 import queue
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -17,12 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from pipeline.cluster.slurm import job_is_gone
-from pipeline.errors import UserError
 from pipeline.grid import read_grid
 from pipeline.leases import lease, this_owner
-from pipeline.models import known_identity, parse_model
 from pipeline.plan import Plan, make_plan
 from pipeline.pool import Worker
+from pipeline.prefetch.children import stage_model
+from pipeline.prefetch.command import prefetch
+from pipeline.prefetch.gaps import find_gaps
 from pipeline.status import DONE
 from pipeline.store import Study
 from pipeline.supervise import run_group
@@ -55,8 +54,10 @@ def run_grid(grid_path: Path, *, results: str | None, jobs: int | None, console:
 
     Raises:
         GridError: every mistake of the grid.
-        UserError: a base model cannot be staged.
+        UserError: a base model cannot be staged, or hub data cannot be had.
     """
+    if find_gaps(read_grid(grid_path), offline=False):
+        prefetch(grid_path, update=False, console=console).render(console)
     stage_models(grid_path, console)
     plan = make_plan(grid_path, results)
     plan.render(console)
@@ -72,17 +73,7 @@ def stage_models(grid_path: Path, console: Console) -> None:
     """Makes the staged folder of each base model of a grid, in processes of their own: planning never loads torch."""
     grid = read_grid(grid_path)
     for label in grid.models:
-        if known_identity(parse_model(label, grid.path.parent)) is not None:
-            continue
-        with console.status(f"staging base model {label} (once)"):
-            done = subprocess.run(
-                [sys.executable, "-m", "pipeline.models.stage", label, str(grid.path.parent.resolve())],
-                capture_output=True,
-                text=True,
-            )
-        if done.returncode:
-            raise UserError(f"base model {label} could not be staged: {done.stderr.strip().splitlines()[-1]}")
-        console.print(f"staged {label}: {done.stdout.strip()[:12]}", highlight=False)
+        stage_model(grid.spec(label), grid.path.parent, console)
 
 
 def _longest_first(plan: Plan) -> list[str]:

@@ -144,13 +144,18 @@ def _task(plan_row: Mapping[str, Any]) -> Task:
         UserError: its data are not here, or not those that the plan was made with.
     """
     commits: dict[str, str] = json.loads(plan_row["hub_commits"] or "{}")
-    data = {name.removeprefix(hub.DATASETS): commit for name, commit in commits.items() if hub.DATASETS in name}
+    data = {
+        name.removeprefix(hub.DATASETS): commit for name, commit in commits.items() if name.startswith(hub.DATASETS)
+    }
     hub.pin(data, may_download=False)
     task = catalog.task(plan_row["task_source"])
     if task.version != plan_row["task_version"]:
         raise UserError(f"{task.name} is version {task.version} now, it was {plan_row['task_version']} when planned")
     wanted = plan_row["items_sha256"]
-    if wanted is not None and (found := _items_sha256(plan_row["task_source"], task.version, canonical_json(data))) != wanted:
+    if (
+        wanted is not None
+        and (found := _items_sha256(plan_row["task_source"], task.version, canonical_json(data))) != wanted
+    ):
         raise UserError(
             f"the items of {task.name} are {found[:12]} here, and the lock of the grid says {wanted[:12]}: "
             "other data are read here than where `tcx prefetch` was run"
@@ -229,7 +234,7 @@ def _finish(
     encoded: Encoded,
     runner: Runner,
     emit: Emit,
-    provenance: Mapping[str, Any],
+    provenance: dict[str, Any],
 ) -> None:
     """Executes, scores and commits one encoded cell."""
     cell, program = encoded.cell, encoded.program
