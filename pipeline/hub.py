@@ -28,6 +28,7 @@ class _Access:
     pins: Mapping[str, str] = field(default_factory=dict)
     may_download: bool = True
     used: dict[str, str] = field(default_factory=dict)
+    resolved: dict[tuple[str, str | None], str] = field(default_factory=dict)
 
 
 _access = _Access()
@@ -80,7 +81,11 @@ def data_folder(repo: str, patterns: Sequence[str], revision: str | None = None)
     commit = pinned(repo)
     if commit is None and not _access.may_download:
         raise UserError(f"no commit of the data {repo} is locked: `tcx prefetch GRID` locks and fetches it")
-    commit = commit or resolve_commit(repo, revision, "dataset")
+    if commit is None:
+        # Once a process: a branch that moves meanwhile must not give one split of a task from another commit.
+        asked = (repo, revision)
+        commit = _access.resolved.get(asked) or resolve_commit(repo, revision, "dataset")
+        _access.resolved[asked] = commit
     lacking = lacking_files(repo, commit)
     if lacking or not set(patterns) <= set(_note(repo, commit).patterns):
         if not _access.may_download:

@@ -157,7 +157,8 @@ class _Reader:
 
     def _entries(self, key: str, read: Callable[[Place, dict[str, Any]], Entry]) -> dict[str, Entry]:
         items = self._mapping((key,), (self.content or {}).get(key, {}))
-        return {name: read((key, name), self._mapping((key, name), item)) for name, item in items.items()}
+        mappings = {name: self._mapping((key, name), item) for name, item in items.items()}
+        return {name: read((key, name), content) for name, content in mappings.items() if content}
 
     def _model(self, place: Place, content: dict[str, Any]) -> LockedModel:
         self._only(place, content, f"key of {place[-1]!r}", tuple(LockedModel.__dataclass_fields__))
