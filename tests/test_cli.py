@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from pipeline.cli import _Group, app
 
 ROOT = Path(__file__).parent.parent
-VERBS = ("validate", "plan", "run", "status", "show", "reduce", "verify", "doctor")
-WITH_JSON = ("validate", "plan", "status", "show", "reduce", "verify", "doctor")
+VERBS = ("validate", "prefetch", "plan", "run", "status", "show", "reduce", "verify", "doctor")
+WITH_JSON = ("validate", "prefetch", "plan", "status", "show", "reduce", "verify", "doctor")
 GRID = """\
 study: demo
 tasks: [chain-sum]
