@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -164,16 +165,19 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _num_parameters(folder: Path) -> int:
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     total = 0
     for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="np") as weights:
-            for name in weights.keys():  # noqa: SIM118 (the handle is no mapping)
-                size = 1
-                for dimension in weights.get_slice(name).get_shape():
-                    size *= dimension
-                total += size
+        try:
+            with safe_open(path, framework="np") as weights:
+                for name in weights.keys():  # noqa: SIM118 (the handle is no mapping)
+                    total += math.prod(weights.get_slice(name).get_shape())
+        except SafetensorError as error:
+            raise UserError(
+                f"{path.name} is damaged where it comes from ({error}); delete it there and fetch it again "
+                "(files of the hub lie in its client's own cache, $HF_HOME)"
+            ) from error
     return total
 
 

@@ -202,7 +202,7 @@ def _prove(grid: Grid, lock: Lock, models: Mapping[str, StagedModel], console: C
     """Loads everything in a process without a network.
 
     Raises:
-        TaskComplexityError: names the first thing that does not load.
+        TaskComplexityError: names everything that does not load.
     """
     files = {f"model {label}": _sizes(model.folder) for label, model in models.items()}
     request: dict[str, list[dict[str, Any]]] = {"models": [], "tasks": []}

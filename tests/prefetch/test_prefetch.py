@@ -105,18 +105,39 @@ def test_again_does_nothing_and_asks_nobody(fetched: World) -> None:
 
 def test_a_branch_that_moves_changes_nothing_until_update(fetched: World, tmp_path: Path, moved_hub: Any) -> None:
     world = copied(fetched, tmp_path, cache=False)
-    text = world.lock.read_text()
+    old = content_of(fetched.lock)
     content = world.json("prefetch", "grid.yaml")  # everything is fetched once more, at the locked commits
     assert (content["lock_written"], content["proven_now"]) == (False, True)
-    assert world.lock.read_text() == text
+    assert content_of(world.lock) == old
+    # A new label of a locked repository is the locked commit as well.
+    (world.folder / "grid.yaml").write_text(GRID.replace("[acme/tiny]", "[acme/tiny, acme/tiny@random-1]"))
+    assert world.json("prefetch", "grid.yaml")["lock_written"]
+    models = content_of(world.lock)["models"]
+    assert models["acme/tiny"] == old["models"]["acme/tiny"]
+    assert models["acme/tiny@random-1"]["commit"] == moved_hub[MODEL]
+    (world.folder / "grid.yaml").write_text(GRID)
+    assert world.json("plan", "grid.yaml")["states"]["to_do"] == 1  # the label that is too many does not matter
     world.tcx("prefetch", "grid.yaml", "--update")
-    old, new = content_of(fetched.lock), content_of(world.lock)
+    new = content_of(world.lock)
+    assert list(new["models"]) == ["acme/tiny"]
     assert new["models"]["acme/tiny"]["commit"] == world.hub.main[MODEL] != moved_hub[MODEL]
     assert new["models"]["acme/tiny"]["identity"] != old["models"]["acme/tiny"]["identity"]
     assert new["tasks"]["gsm8k"]["hub"] == {"openai/gsm8k": world.hub.main[DATA]}
     assert new["tasks"]["gsm8k"]["items_sha256"] != old["tasks"]["gsm8k"]["items_sha256"]
     for commit in (moved_hub[DATA], world.hub.main[DATA]):
         assert (world.cache / "data" / "openai--gsm8k" / commit / "main").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [("acme/none", "RepositoryNotFoundError"), ("acme/tiny@v9", "RevisionNotFoundError")],
+)
+def test_names_that_the_hub_does_not_know(hub: Hub, tmp_path: Path, model: str, said: str) -> None:
+    world = World(tmp_path, hub, hub.address)
+    (tmp_path / "grid.yaml").write_text(GRID.replace("acme/tiny", model))
+    message = world.tcx("prefetch", "grid.yaml", status=2).stderr
+    assert message.startswith(f"tcx: model {model} cannot be fetched from the hub ({said}")
+    assert not world.lock.exists()
 
 
 def test_without_the_hub_cells_are_planned_and_run(fetched: World, tmp_path: Path) -> None:
@@ -191,6 +212,18 @@ def test_the_proof_names_the_damaged_file(fetched: World, tmp_path: Path, damage
     isolation, problems = prove(request)
     assert isolation == "kernel"
     assert list(problems) == ["bad"] and said in problems["bad"] and str(folder) in problems["bad"]
+
+
+def test_a_failed_proof_leaves_the_lock_and_no_stamp(fetched: World, tmp_path: Path) -> None:
+    world = copied(fetched, tmp_path, endpoint=DEAD)
+    (weights,) = (world.cache / "models").glob("*/files/model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")  # as long as before
+    (stamp,) = (world.cache / "proofs").iterdir()
+    stamp.unlink()
+    said = world.tcx("prefetch", "grid.yaml", status=1).stderr
+    assert "model acme/tiny: the files in" in said and str(weights.parent) in said and "Traceback" not in said
+    assert world.lock.read_text() == fetched.lock.read_text()
+    assert not stamp.exists()
 
 
 @pytest.mark.parametrize("blocked", [True, False])
