@@ -138,6 +138,22 @@ def plan(
     raise typer.Exit(0 if found.ok else 1)
 
 
+@app.command(epilog="Example: tcx prefetch jobs/quickstart.yaml")
+def prefetch(
+    grid: GridName,
+    update: Annotated[
+        bool, typer.Option("--update", help="Resolve branches and tags anew, and take what has changed into the lock.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch what a grid reads, prove that it loads without a network, and write its lock. For login nodes."""
+    from pipeline.grid import find_grid
+    from pipeline.prefetch.command import prefetch as library
+
+    # Progress must not mix with the JSON object on stdout.
+    _show(library(find_grid(grid), update=update, console=_console(stderr=as_json)), as_json)
+
+
 @app.command(epilog="Example: tcx run jobs/quickstart.yaml --jobs 2")
 def run(
     grid: GridName,

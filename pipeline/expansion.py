@@ -10,6 +10,8 @@ from pathlib import Path
 
 from pipeline import catalog
 from pipeline.cell import Cell, Evaluation, Scalar
+from pipeline.lock import Lock
+from pipeline.models import ModelSpec, parse_model
 from pipeline.resources import ResourceRule
 from pipeline.runner.reference_machine import REFERENCE_MACHINE
 
@@ -70,7 +72,7 @@ class Exclusion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grid:
-    """A grid file without mistakes."""
+    """A grid file without mistakes, and its lock."""
 
     path: Path
     study: str
@@ -80,6 +82,13 @@ class Grid:
     evaluation: Evaluation
     exclude: tuple[Exclusion, ...]
     resources: tuple[ResourceRule, ...] = ()
+    lock: Lock | None = None
+
+    def spec(self, model: str) -> ModelSpec:
+        """The base model of a label, at the commit of the lock."""
+        spec = parse_model(model, self.path.parent)
+        locked = self.lock.models.get(model) if self.lock is not None else None
+        return spec if locked is None or locked.commit is None else spec.at_commit(locked.commit)
 
 
 def cells(grid: Grid, identities: Mapping[str, str | None]) -> list[Cell]:

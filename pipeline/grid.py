@@ -16,6 +16,7 @@ from pipeline import catalog
 from pipeline.cell import Evaluation, Scalar, canonical_json, format_bytes
 from pipeline.errors import GridError, UserError
 from pipeline.expansion import Exclusion, Grid, GridTask, ProgramEntry, cells, points
+from pipeline.lock import lock_path, read_lock
 from pipeline.models import parse_model
 from pipeline.protocols import Family
 from pipeline.resources import DATA_PARALLEL, ResourceRule, Resources, resources_of
@@ -60,11 +61,11 @@ def find_grid(name: str) -> Path:
 
 
 def read_grid(path: Path) -> Grid:
-    """Reads and checks a grid file. Needs neither network nor GPU.
+    """Reads and checks a grid file, and its lock where there is one. Needs neither network nor GPU.
 
     Raises:
         GridError: every mistake of the file, in the order of the file.
-        UserError: the file cannot be read at all.
+        UserError: the file cannot be read at all, or its lock has a mistake.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -74,7 +75,7 @@ def read_grid(path: Path) -> Grid:
     grid = _Reader(path, document).grid()
     if document.mistakes or grid is None:
         raise GridError(str(path), document.mistakes)
-    return grid
+    return dataclasses.replace(grid, lock=read_lock(lock_path(path)))
 
 
 class _Reader:

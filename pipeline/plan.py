@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -19,7 +19,7 @@ from pipeline.cell import Cell, Evaluation, canonical_json, format_bytes
 from pipeline.errors import GridError, InvalidShardError
 from pipeline.files import write_atomically
 from pipeline.grid import Grid, cells, read_grid
-from pipeline.models import known_identity, parse_model, staged
+from pipeline.models import known_identity, staged
 from pipeline.resources import Resources, resources_of
 from pipeline.status import DONE, State, Tally, cell_states
 from pipeline.store import Study, read_shard_columns, results_folder
@@ -225,7 +225,8 @@ def make_plan(grid_path: Path, results: str | None) -> Plan:
         )
         for cell, cell_id, group, state in zip(planned, cell_ids, groups, states, strict=True)
     )
-    _write(rows, {task.name: task.source for task in grid.tasks}, study.plan_path)
+    _write(rows, grid, study.plan_path)
+    _freeze_lock(grid, study)
     return Plan(
         grid=grid,
         study=study,
@@ -236,15 +237,28 @@ def make_plan(grid_path: Path, results: str | None) -> Plan:
 
 
 def identities_of(grid: Grid) -> dict[str, str | None]:
-    """Digest of the staged folder of each base model of the grid, None for one that is not staged here.
+    """Digest of the staged folder of each base model of the grid: that of the lock, else that of the folder here.
+
+    None for a model that neither has.
 
     Raises:
-        GridError: two names of the grid are one and the same base model, so that their cells would be the same.
+        GridError: a folder here is not the one of the lock; or two names of the grid are one and the same base model,
+            so that their cells would be the same.
     """
-    specs = {model: parse_model(model, grid.path.parent) for model in grid.models}
+    specs = {model: grid.spec(model) for model in grid.models}
     identities = {model: known_identity(spec) for model, spec in specs.items()}
     first_named: dict[str, str] = {}
-    mistakes = [
+    mistakes = []
+    for model, locked in (grid.lock.models if grid.lock is not None else {}).items():
+        found = identities.get(model, locked.identity)
+        if found not in (None, locked.identity):
+            mistakes.append(
+                f"models: {model!r} is staged here as {str(found)[:12]} and the lock says {locked.identity[:12]}: "
+                "its files have changed since; `tcx prefetch GRID --update` writes the lock anew"
+            )
+        elif model in identities:
+            identities[model] = locked.identity
+    mistakes += [
         f"models: {first!r} and {model!r} are the same base model; list one of them"
         for model, identity in identities.items()
         if (first := first_named.setdefault(identity or specs[model].key, model)) != model
@@ -287,7 +301,9 @@ def axis_counts(planned: Sequence[Cell]) -> dict[str, dict[str, int]]:
 
 
 def _unresolved_line(models: Sequence[str]) -> str:
-    return f"unresolved until these base models are staged on this machine: {', '.join(models)}"
+    return (
+        f"unresolved until `tcx prefetch`, `tcx run` or `tcx submit` has staged these base models: {', '.join(models)}"
+    )
 
 
 def _groups(planned: Sequence[Cell]) -> list[str | None]:
@@ -316,7 +332,8 @@ def _costs(
         sample = finished.setdefault((cell.task, cell.model, cell.family), [])
         if state.name == DONE and cell_id is not None and len(sample) < SAMPLED_SHARDS:
             sample.append(cell_id)
-    found = {model: staged(parse_model(model, grid.path.parent)) for model in grid.models}
+    locked = grid.lock.models if grid.lock is not None else {}
+    found = {model: locked.get(model) or staged(grid.spec(model)) for model in grid.models}
     sizes = {name: GUESSED_PARAMETERS if model is None else model.parameters for name, model in found.items()}
 
     def guess(model: str, family: str) -> float:
@@ -340,16 +357,23 @@ def _median_seconds(study: Study, cell_ids: Sequence[str]) -> float | None:
     return statistics.median(seconds) if seconds else None
 
 
-def _write(rows: Sequence[PlanRow], task_sources: Mapping[str, str], path: Path) -> None:
+def _write(rows: Sequence[PlanRow], grid: Grid, path: Path) -> None:
     """Writes the plan by columns: a dictionary a row takes several times as long."""
+    sources = {task.name: task.source for task in grid.tasks}
+    lock, kinds = grid.lock, {(row.cell.task, row.cell.model) for row in rows}
+    commits = {kind: canonical_json(lock.hub_commits(*kind)) for kind in kinds} if lock is not None else {}
+    items = {task.name: lock.items_sha256(task.name, task.version) for task in grid.tasks} if lock is not None else {}
     views = {name: catalog.family(name).view for name in {row.cell.family for row in rows}}
     resources = {one: canonical_json(asdict(one)) for one in {row.resources for row in rows}}
     own: dict[str, list[Any]] = {
         "cell_id": [row.cell_id for row in rows],
-        "task_source": [task_sources[row.cell.task] for row in rows],
+        "task_source": [sources[row.cell.task] for row in rows],
         "group_id": [row.group_id for row in rows],
         "cost_seconds": [row.cost_seconds for row in rows],
         "resources": [resources[row.resources] for row in rows],
+        "hub_commits": [commits.get((row.cell.task, row.cell.model)) for row in rows],
+        "items_sha256": [items.get(row.cell.task) for row in rows],
+        "lock_sha256": [None if lock is None else lock.sha256] * len(rows),
         "view": [views[row.cell.family] for row in rows],
         "parameters": [canonical_json(dict(row.cell.parameters)) for row in rows],
     }
@@ -368,3 +392,11 @@ def _write(rows: Sequence[PlanRow], task_sources: Mapping[str, str], path: Path)
         pq.write_table(table, handle, compression="zstd")
 
     write_atomically(path, write, replace=True)
+
+
+def _freeze_lock(grid: Grid, study: Study) -> None:
+    """Keeps the lock beside the plan that was made with it."""
+    if grid.lock is None:
+        study.lock_path.unlink(missing_ok=True)
+    else:
+        write_atomically(study.lock_path, grid.lock.text().encode(), replace=True)

@@ -29,7 +29,10 @@ class Example:
 
 
 class Task(Protocol):
-    """Data, prompt and scorer of one task. Importing a task's module loads no data and no heavy library."""
+    """Data, prompt and scorer of one task. Importing a task's module loads no data and no heavy library.
+
+    A task that reads data of the hub may have one more attribute, `hub_repos`; see `pipeline.hub`.
+    """
 
     @property
     def name(self) -> str:

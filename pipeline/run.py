@@ -1,12 +1,10 @@
-"""A whole grid on this machine: stage, plan, execute with the same worker as everywhere, reduce, draw."""
+"""A whole grid on this machine: fetch, stage, plan, execute with the same worker as everywhere, reduce, draw."""
 
 from __future__ import annotations
 
 import functools
 import os
 import queue
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -21,9 +19,11 @@ from pipeline.cluster.slurm import job_is_gone
 from pipeline.errors import UserError
 from pipeline.grid import read_grid
 from pipeline.leases import lease, this_owner
-from pipeline.models import known_identity, parse_model
 from pipeline.plan import Plan, PlanRow, make_plan
 from pipeline.pool import Worker
+from pipeline.prefetch.children import stage_model
+from pipeline.prefetch.command import prefetch
+from pipeline.prefetch.gaps import find_gaps
 from pipeline.status import DONE, is_meant
 from pipeline.store import Study
 from pipeline.supervise import run_group
@@ -78,8 +78,10 @@ def run_grid(
 
     Raises:
         GridError: every mistake of the grid.
-        UserError: a base model cannot be staged, or no cell matches.
+        UserError: a base model cannot be staged, hub data cannot be had, or no cell matches.
     """
+    if find_gaps(read_grid(grid_path), offline=False):
+        prefetch(grid_path, update=False, console=console).render(console)
     stage_models(grid_path, console)
     plan = make_plan(grid_path, results)
     plan.render(console)
@@ -97,17 +99,7 @@ def stage_models(grid_path: Path, console: Console) -> None:
     """Makes the staged folder of each base model of a grid, in processes of their own: planning never loads torch."""
     grid = read_grid(grid_path)
     for label in grid.models:
-        if known_identity(parse_model(label, grid.path.parent)) is not None:
-            continue
-        with console.status(f"staging base model {label} (once)"):
-            done = subprocess.run(
-                [sys.executable, "-m", "pipeline.models.stage", label, str(grid.path.parent.resolve())],
-                capture_output=True,
-                text=True,
-            )
-        if done.returncode:
-            raise UserError(f"base model {label} could not be staged: {done.stderr.strip().splitlines()[-1]}")
-        console.print(f"staged {label}: {done.stdout.strip()[:12]}", highlight=False)
+        stage_model(grid.spec(label), grid.path.parent, console)
 
 
 def _longest_first(plan: Plan, pattern: str | None) -> list[str]:

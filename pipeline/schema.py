@@ -83,6 +83,8 @@ SHARD = pa.schema(
         ("git_commit", pa.string()),
         ("git_dirty_sha256", pa.string()),
         ("package_versions", pa.string()),  # canonical JSON
+        ("hub_commits", pa.string()),  # canonical JSON: repository of the model and of data -> commit
+        ("lock_sha256", pa.string()),
         ("host", pa.string()),
         ("slurm_job_id", pa.string()),
         ("attempt", pa.int64()),
@@ -100,6 +102,10 @@ PLAN = pa.schema(
         ("group_id", pa.string()),  # cells of one group share the work of their encoder
         ("cost_seconds", pa.float64()),
         ("resources", pa.string()),  # canonical JSON of `resources.Resources`
+        # Null without a lock, and `items_sha256` also where the lock knows another version of the task.
+        ("hub_commits", pa.string()),  # canonical JSON: repository of the model and of data -> commit
+        ("items_sha256", pa.string()),  # digest of the items of the task
+        ("lock_sha256", pa.string()),
     ]
 )
 """One row a cell; `cell_id` and `group_id` are null while the base model is not staged."""

@@ -84,6 +84,11 @@ class Study:
         return self.folder / "grid.json"
 
     @property
+    def lock_path(self) -> Path:
+        """Copy of the lock that the plan was made with; none where the grid has no lock."""
+        return self.folder / "lock.yaml"
+
+    @property
     def shards(self) -> Path:
         """Folder of the shards."""
         return self.folder / "shards"

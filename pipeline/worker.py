@@ -14,16 +14,17 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline import catalog
+from pipeline import catalog, hub
 from pipeline.attempts import record_attempts
 from pipeline.cell import Cell, Evaluation, canonical_json
 from pipeline.checkpoints import Checkpoints
-from pipeline.errors import OUT_OF_MEMORY, ProgramError, StoppedError
+from pipeline.errors import OUT_OF_MEMORY, ProgramError, StoppedError, UserError
 from pipeline.evaluate import SCORED_SPLITS, items_of, score_split, split_outputs
 from pipeline.leases import slurm_job_id
 from pipeline.machine import code_state, machine_class, node_name, package_versions
@@ -37,6 +38,7 @@ from pipeline.resources import Resources
 from pipeline.runner import Execution, Runner
 from pipeline.schema import SCHEMA_VERSION, SHARD
 from pipeline.store import Study, read_cells
+from pipeline.tasks.splits import items_sha256
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -95,15 +97,20 @@ def run_group(
     cells = [Cell.from_row(row) for row in rows if row["cell_id"] not in done]
     if not cells:
         return
-    first = cells[0]
+    first, plan_row = cells[0], rows[0]
     waiting = {cell.cell_id: cell for cell in cells}
     try:
         check_node()
-        task, family = catalog.task(rows[0]["task_source"]), catalog.family(first.family)
-        _check_versions(task, family, first)
+        task, family = _task(plan_row), catalog.family(first.family)
+        if family.version != first.family_version:
+            raise ProgramError(
+                "environment",
+                f"family {family.name} is of version {family.version} here, planned was {first.family_version}",
+            )
         assert first.model_identity is not None
         model = staged_by_identity(first.model_identity)
-        resources = Resources(**json.loads(rows[0]["resources"]))
+        resources = Resources(**json.loads(plan_row["resources"]))
+        provenance = {name: plan_row[name] for name in ("hub_commits", "lock_sha256")}
 
         def report(stage: str) -> None:
             emit({"event": "stage", "cell": first.label, "stage": stage})
@@ -121,7 +128,7 @@ def run_group(
         )
         for encoded in _encode(family, context, cells):
             try:
-                _finish(study, task, family, model, encoded, runner, emit)
+                _finish(study, task, family, model, encoded, runner, emit, provenance)
             except Exception as error:
                 _fail(study, encoded.cell, error, emit)
                 if _cause(error) == "program-payload":
@@ -139,19 +146,36 @@ def run_group(
             context.checkpoints.clear()
 
 
-def _check_versions(task: Task, family: Family, cell: Cell) -> None:
-    """What is computed must be what was planned: the file of a task may have been edited since."""
-    if task.version != cell.task_version:
-        raise ProgramError(
-            "data",
-            f"task {task.name} is of version {task.version} here, and version {cell.task_version} was planned: its "
-            "file or its data were edited since; put them back, or submit the grid again",
+def _task(plan_row: Mapping[str, Any]) -> Task:
+    """The task of a group, which reads the locked commits and nothing from the network.
+
+    Raises:
+        UserError: its data are not here, or not those that the plan was made with.
+    """
+    commits: dict[str, str] = json.loads(plan_row["hub_commits"] or "{}")
+    data = {
+        name.removeprefix(hub.DATASETS): commit for name, commit in commits.items() if name.startswith(hub.DATASETS)
+    }
+    hub.pin(data, may_download=False)
+    task = catalog.task(plan_row["task_source"])
+    if task.version != plan_row["task_version"]:
+        raise UserError(f"{task.name} is version {task.version} now, it was {plan_row['task_version']} when planned")
+    wanted = plan_row["items_sha256"]
+    if (
+        wanted is not None
+        and (found := _items_sha256(plan_row["task_source"], task.version, canonical_json(data))) != wanted
+    ):
+        raise UserError(
+            f"the items of {task.name} are {found[:12]} here, and the lock of the grid says {wanted[:12]}: "
+            "other data are read here than where `tcx prefetch` was run"
         )
-    if family.version != cell.family_version:
-        raise ProgramError(
-            "environment",
-            f"family {family.name} is of version {family.version} here, and version {cell.family_version} was planned",
-        )
+    return task
+
+
+@cache
+def _items_sha256(task_source: str, version: int, commits: str) -> str:
+    """Digest of the items of a task, once for all groups; what it depends on beside the source is in the key."""
+    return items_sha256(catalog.task(task_source))
 
 
 def is_asked_to_stop() -> bool:
@@ -216,13 +240,20 @@ def _encode(family: Family, context: EncodeContext, cells: list[Cell]) -> Iterat
 
 
 def _finish(
-    study: Study, task: Task, family: Family, model: StagedModel, encoded: Encoded, runner: Runner, emit: Emit
+    study: Study,
+    task: Task,
+    family: Family,
+    model: StagedModel,
+    encoded: Encoded,
+    runner: Runner,
+    emit: Emit,
+    provenance: dict[str, Any],
 ) -> None:
     """Executes, scores and commits one encoded cell."""
     cell, program = encoded.cell, encoded.program
     started = datetime.now(UTC)
     if program is None:
-        study.commit_shard(_row(study, family, encoded, started) | {"status_reason": encoded.infeasible})
+        study.commit_shard(_row(study, family, encoded, started) | provenance | {"status_reason": encoded.infeasible})
         emit({"event": "done", "cell": cell.label, "cell_id": cell.cell_id, "status": "infeasible"})
         return
     emit({"event": "stage", "cell": cell.label, "stage": f"execute {len(program.content):,} bytes"})
@@ -238,6 +269,7 @@ def _finish(
     study.commit_program(program.content)
     study.commit_shard(
         _row(study, family, encoded, started)
+        | provenance
         | _program_columns(encoded)
         | _execution_columns(encoded, execution, model)
         | scores
@@ -338,6 +370,8 @@ def _cause(error: Exception) -> str:
 
     if isinstance(error, ProgramError):
         return error.cause
+    if isinstance(error, UserError):
+        return "data"
     if isinstance(error, torch.OutOfMemoryError):
         return "oom-gpu"
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):

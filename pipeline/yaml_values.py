@@ -89,6 +89,11 @@ class Document:
         return content
 
 
+def dumped(content: object) -> str:
+    """Plain values as YAML, in their order."""
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+
+
 def text_of(value: Any) -> str:
     """Text, refused where YAML made something else of it."""
     if not isinstance(value, str):

@@ -18,8 +18,23 @@ from typer.testing import CliRunner
 from pipeline.cli import _Group, app
 
 ROOT = Path(__file__).parent.parent
-VERBS = ("validate", "plan", "run", "status", "show", "reduce", "verify", "doctor")
-WITH_JSON = ("validate", "plan", "status", "show", "reduce", "verify", "doctor")
+VERBS = (
+    *("validate", "prefetch", "plan", "run", "submit", "status", "logs", "cancel", "nodes"),
+    *("show", "reduce", "verify", "profile", "doctor"),
+)
+WITH_JSON = (
+    "validate",
+    "prefetch",
+    "plan",
+    "submit",
+    "status",
+    "cancel",
+    "nodes",
+    "show",
+    "reduce",
+    "verify",
+    "doctor",
+)
 GRID_OF_TWO = """
 study: two
 tasks: [chain-sum]

@@ -28,6 +28,7 @@ from pipeline.cluster.submit import array_shape, job_script, pack_for
 from pipeline.errors import UserError
 from pipeline.grid import read_grid
 from pipeline.plan import Plan, PlanRow, make_plan
+from pipeline.prefetch.gaps import find_gaps
 from pipeline.store import Study, results_folder
 
 
@@ -59,6 +60,7 @@ class Forecast:
         expected: cost as expected.
         worst: cost when every job runs to its time limit.
         warnings: what will not fit, and what is not known here; one line each.
+        missing: what `tcx prefetch` has to do before `tcx submit` takes the grid; one line each.
     """
 
     plan: Plan
@@ -68,6 +70,7 @@ class Forecast:
     expected: Cost
     worst: Cost
     warnings: tuple[str, ...]
+    missing: tuple[str, ...]
 
     @property
     def arrays(self) -> list[Array]:
@@ -84,6 +87,9 @@ class Forecast:
         self.plan.render(console)
         console.print(self._table())
         for line in (*self._cost_lines(), *self._slurm_lines(), *(f"warning: {line}" for line in self.warnings)):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if self.missing:
+            line = f"`tcx prefetch {self.plan.grid.path}` comes before submitting: {'; '.join(self.missing)}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def to_json(self) -> dict[str, Any]:
@@ -111,6 +117,7 @@ class Forecast:
             "expected": self.expected.to_json(),
             "worst": self.worst.to_json(),
             "warnings": list(self.warnings),
+            "missing": list(self.missing),
         }
         return {**self.plan.to_json(), "cluster": cluster}
 
@@ -192,6 +199,7 @@ def forecast(grid_path: Path, cluster: str, *, settings: dict[str, str], results
         expected=expected_cost(profile, shaped),
         worst=worst_cost(profile, shaped),
         warnings=(*unknown, *unseen, *_too_long(selection, profile)),
+        missing=tuple(find_gaps(plan.grid, offline=profile.offline)),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.cluster.profile import Profile
 from pipeline.cluster.values import GPU_REQUESTS
 from pipeline.errors import UserError
+from pipeline.hub import OFFLINE
 
 SETUP_FAILED_STATUS = 78
 """Exit status of a job whose environment could not be made (EX_CONFIG of sysexits.h); the command never started."""
@@ -23,7 +24,6 @@ SIGNAL = "USR2"
 
 EXPORTED = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER")
 """All that a job takes from the shell that submits it."""
-OFFLINE = {"HF_DATASETS_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 NODE_LOCAL_CACHES = {
     "MPLCONFIGDIR": "matplotlib",
     "TORCHINDUCTOR_CACHE_DIR": "inductor",

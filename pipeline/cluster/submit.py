@@ -30,6 +30,7 @@ from pipeline.grid import read_grid
 from pipeline.models.spec import CACHE_VARIABLE, cache_folder
 from pipeline.plan import make_plan
 from pipeline.pool import WORKER_ENVIRONMENT
+from pipeline.prefetch.gaps import find_gaps
 from pipeline.resources import Resources
 from pipeline.run import stage_models
 from pipeline.snapshot import environment, freeze
@@ -145,13 +146,22 @@ def submit(
 
     Raises:
         GridError: every mistake of the grid or of the profile.
-        UserError: Slurm refuses, the profile lacks what the site requires, or the cost may be above `max_cost`.
+        UserError: something must be fetched first, Slurm refuses, the profile lacks what the site requires, or the
+            cost may be above `max_cost`.
         SlurmError: Slurm does not answer.
     """
     profile = load_profile(cluster, settings)
     profile.check_complete()
+    grid = read_grid(grid_path)
+    missing = find_gaps(grid, offline=profile.offline)
+    if missing:
+        lines = "".join(f"\n  - {gap}" for gap in missing)
+        where = (
+            f"the nodes of {profile.name} reach no network, so all" if profile.offline else "what comes from the hub"
+        )
+        raise UserError(f"say `tcx prefetch {grid_path}` first: {where} must be locked and here. Missing:{lines}")
     stage_models(grid_path, console)
-    study = Study(results_folder(results) / read_grid(grid_path).study)
+    study = Study(results_folder(results) / grid.study)
     with console.status("asking Slurm"):
         queue = look(study)  # first, since it tells of what jobs have lost
     plan = make_plan(grid_path, results)

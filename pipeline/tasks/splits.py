@@ -8,6 +8,9 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from pipeline.cell import canonical_json
+from pipeline.protocols import SPLITS, Task
+
 T = TypeVar("T")
 
 
@@ -27,3 +30,13 @@ def fair_order(items: Iterable[T], key: Callable[[T], str], salt: str) -> list[T
 def normalised(text: str) -> str:
     """Letters and digits only, without case: texts that agree in it count as the same item."""
     return " ".join(re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).casefold()))
+
+
+def items_sha256(task: Task) -> str:
+    """SHA-256 of all items of a task's three splits in their order.
+
+    Raises:
+        UserError: the data is not there.
+    """
+    items = {split: [[dict(item.input), item.target] for item in task.split(split)] for split in SPLITS}
+    return hashlib.sha256(canonical_json(items).encode()).hexdigest()

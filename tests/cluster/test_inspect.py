@@ -130,7 +130,7 @@ def test_without_slurm(slurm: Install, monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_limits_come_from_the_profile_and_else_from_slurm(slurm: Install) -> None:
     slurm()
-    asked = {"max_array_size": 1001, "max_submit_jobs": 500, "max_walltime_minutes": 7 * 24 * 60}
+    asked = {"max_array_size": 1001, "max_submit_jobs": 500, "max_walltime_minutes": 24 * 60}
     assert limits_of(load_profile("generic")) == Limits(**asked)
     assert limits_of(load_profile("generic", {"max_submit_jobs": "7"})) == Limits(**{**asked, "max_submit_jobs": 7})
     # The association of another account says nothing about this one.

@@ -21,6 +21,16 @@ _FOLDERS = frozenset(("os.listdir", "os.scandir"))
 _CHANGES = frozenset(("os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.truncate"))
 
 
+def refuse_network() -> None:
+    """Refuse the network for the rest of this process, and nothing else."""
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event in _NETWORK:
+            raise PermissionError(errno.EACCES, f"there is no network here ({event})")
+
+    sys.addaudithook(hook)
+
+
 def install(*, readable: Sequence[str], listed: Sequence[str], writable: Sequence[str], processes: bool) -> None:
     """Refuse, for the rest of this process, what the reference machine does not have.
 

@@ -22,6 +22,9 @@ _NAMESPACES = (
     _NEW_USER | _NEW_NET | _NEW_IPC,
 )
 
+_NETWORKS = (_NEW_NET, _NEW_USER | _NEW_NET)
+_INTERNET, _STREAM = 2, 1
+
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _TRUNCATE, _IOCTL_DEVICE = 1 << 14, 1 << 15
@@ -71,8 +74,30 @@ def die_with_parent() -> None:
 
 def unshare_namespaces() -> None:
     """Leave the network, the IPC objects and (for children) the process ids of the machine, as far as is allowed."""
+    _unshare(_NAMESPACES)
+
+
+def leave_network() -> bool:
+    """Leave the network of the machine and give up making sockets, for this process and its children.
+
+    Unlike a program's process this one keeps its files and may start others. It must have one thread.
+
+    Returns:
+        Whether the kernel makes no more sockets of the internet, tried from native code.
+    """
+    _unshare(_NETWORKS)
+    _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    filter_system_calls()
+    descriptor = _LIBC.socket(_INTERNET, _STREAM, 0)
+    if descriptor < 0:
+        return True
+    os.close(descriptor)
+    return False
+
+
+def _unshare(choices: Iterable[int]) -> None:
     user, group = os.getuid(), os.getgid()
-    for flags in _NAMESPACES:
+    for flags in choices:
         if _LIBC.unshare(flags) != 0:
             continue
         if flags & _NEW_USER:
