@@ -136,7 +136,7 @@ def test_limits_come_from_the_profile_and_else_from_slurm(slurm: Install) -> Non
     # The association of another account says nothing about this one.
     assert limits_of(load_profile("generic", {"account": "team-b"})).max_submit_jobs is None
     slurm(config=None)
-    settings = {"max_array_size": "31", "max_submit_jobs": "60", "max_walltime_minutes": "30"}
+    settings = {"max_array_size": "31", "max_submit_jobs": "60", "max_walltime_minutes": "300"}
     assert limits_of(load_profile("generic", settings)) == Limits(**{key: int(text) for key, text in settings.items()})
 
 
