@@ -64,7 +64,7 @@ def cancel(
     jobs: dict[str, set[str]] = {}
     running: set[str] = set()
     for cell_id, place in look(study).cells.items():
-        if place.is_running in running_states:
+        if place.job_id is not None and place.is_running in running_states:
             jobs.setdefault(place.job_id, set()).add(cell_id)
             running |= {place.job_id} if place.is_running else set()
     if pattern is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.cluster.batches import Batch
 from pipeline.cluster.profile import Profile
-from pipeline.cluster.sbatch import Shape, allocated_gpus_per_node
+from pipeline.cluster.shapes import Shape, allocated_gpus_per_node
 from pipeline.errors import UserError
 
 

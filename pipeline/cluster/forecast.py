@@ -21,10 +21,10 @@ from pipeline.cluster.ledger import Submission
 from pipeline.cluster.nodes import bad_nodes
 from pipeline.cluster.profile import Profile, load_profile
 from pipeline.cluster.queue import look
-from pipeline.cluster.sbatch import Shape
 from pipeline.cluster.selection import Selection, select
+from pipeline.cluster.shapes import Shape, array_shape, pack_for
 from pipeline.cluster.slurm import SlurmError, test_only
-from pipeline.cluster.submit import array_shape, job_script, pack_for
+from pipeline.cluster.submit import job_script
 from pipeline.errors import UserError
 from pipeline.grid import read_grid
 from pipeline.plan import Plan, PlanRow, make_plan
@@ -233,7 +233,7 @@ def _checked(study: Study, profile: Profile, waves: list[list[Array]]) -> list[l
                 study=study,
                 token="check",
                 submitted_utc=datetime.now(UTC),
-                profile=profile.name,
+                user="",
                 num_batches=len(array.batches),
                 job_id=None,
                 is_void=False,

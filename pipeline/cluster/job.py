@@ -194,7 +194,7 @@ def _is_stuck(
     study: Study, submission: Submission, index: int, of_group: Mapping[str, Sequence[str]], *, writes: bool
 ) -> bool:
     """Whether the last starts of a batch have brought it no further; every process of the job finds the same."""
-    path = submission.folder / f"starts-{index}.json"
+    path = submission.started(index)
     restart = int(os.environ.get("SLURM_RESTART_COUNT", 0))
     try:
         starts: dict[str, list[int]] = json.loads(path.read_text())

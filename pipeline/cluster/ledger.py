@@ -1,15 +1,17 @@
 """What was submitted to Slurm. Written before `sbatch` is called, so that no job is ever unknown.
 
 `submissions/TOKEN/intent.json` comes first, with the cells of each batch beside it; then the script; after `sbatch`
-`job.json` with the id, or `void.json` where there is no job of that token. The token is part of the job's name.
+`job.json` with the id, or `void.json` where there is no job of that token; when jobs have ended, `settled.json`. The
+token is part of the job's name.
 """
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +35,7 @@ class Submission:
         study: where it is kept.
         token: random, in the job's name.
         submitted_utc: when the intent was written.
-        profile: name of the cluster profile.
+        user: who submitted it.
         num_batches: tasks of the array.
         job_id: id of the array, None before `sbatch` has answered.
         is_void: there is no such job.
@@ -42,7 +44,7 @@ class Submission:
     study: Study
     token: str
     submitted_utc: datetime
-    profile: str
+    user: str
     num_batches: int
     job_id: str | None
     is_void: bool
@@ -76,6 +78,24 @@ class Submission:
         for batch, group, cell in zip(*columns, strict=True):
             found.setdefault(batch, {}).setdefault(group, []).append(cell)
         return found
+
+    def started(self, batch: int) -> Path:
+        """What the job of a batch notes at each of its starts; not there before the first one."""
+        return self.folder / f"starts-{batch}.json"
+
+    def settled(self) -> frozenset[int]:
+        """Batches whose job has ended, and of which all that it left was recorded."""
+        return frozenset((_read_json(self.folder / "settled.json") or {}).get("batches", ()))
+
+    def note_settled(self, batches: Iterable[int]) -> None:
+        """Keeps that these are settled, with those before."""
+        _write_json(self.folder / "settled.json", {"batches": sorted(self.settled().union(batches))})
+
+    def age_seconds(self) -> float:
+        """Time since the intent was written, by the clock of the file system: those of two login nodes differ."""
+        now = self.folder / ".now"
+        now.touch()
+        return now.stat().st_mtime - (self.folder / "intent.json").stat().st_mtime
 
     def note_job(self, job_id: str) -> Submission:
         """Keeps the id that `sbatch` gave."""
@@ -116,7 +136,8 @@ def intend(study: Study, cells: pa.Table, batches: Sequence[int], facts: dict[st
 
     write_atomically(folder / "cells.parquet", write, replace=False)
     now = datetime.now(UTC).isoformat()
-    _write_json(folder / "intent.json", {**facts, "submitted_utc": now, "num_batches": len(set(batches))})
+    intent = {**facts, "submitted_utc": now, "user": getpass.getuser(), "num_batches": len(set(batches))}
+    _write_json(folder / "intent.json", intent)
     return read_submission(study, token)
 
 
@@ -129,10 +150,10 @@ def read_submission(study: Study, token: str) -> Submission:
         study=study,
         token=token,
         submitted_utc=datetime.fromisoformat(intent["submitted_utc"]),
-        profile=intent["profile"],
+        user=intent["user"],
         num_batches=intent["num_batches"],
         job_id=None if job is None else job["job_id"],
-        is_void=(folder / "void.json").exists(),
+        is_void=job is None and (folder / "void.json").exists(),
     )
 
 

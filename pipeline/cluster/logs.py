@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pipeline.cluster.ledger import submissions
 from pipeline.cluster.sbatch import log_files
-from pipeline.cluster.slurm import SlurmError, live_tasks
+from pipeline.cluster.slurm import has_ended
 from pipeline.errors import InvalidShardError, UserError
 from pipeline.status import unique_id
 from pipeline.store import Study, open_study, read_shard_columns
@@ -135,17 +135,10 @@ def _follow(study: Study, job: Job, num_lines: int, console: Console) -> None:
     tail = _Tail(study, job, num_lines, console)
     tail.print_new()
     asked = time.monotonic()
-    has_ended = _has_ended(job)
-    while not has_ended:
+    is_over = has_ended(job.job_id)
+    while not is_over:
         time.sleep(LOOK_SECONDS)
         if time.monotonic() - asked > ASK_SECONDS:
-            has_ended, asked = _has_ended(job), time.monotonic()
+            is_over, asked = has_ended(job.job_id), time.monotonic()
         tail.print_new()  # after the question, so that nothing of a job that has ended is left out
     console.print(f"job {job.job_id} has ended", highlight=False)
-
-
-def _has_ended(job: Job) -> bool:
-    try:
-        return all(f"{task.job_id}_{task.array_index}" != job.job_id for task in live_tasks())
-    except SlurmError:
-        return False  # not known, so it may go on

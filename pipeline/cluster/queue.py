@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -10,8 +13,9 @@ import pyarrow.compute as pc
 
 from pipeline.attempts import count_attempts, record_attempts
 from pipeline.cluster.ledger import Submission, submissions
+from pipeline.cluster.sbatch import SETUP_FAILED_STATUS
 from pipeline.cluster.slurm import EndedTask, LiveTask, ended_tasks, find_job, live_tasks
-from pipeline.leases import Owner, abandoned, drop_lease
+from pipeline.leases import Owner, abandoned, drop_lease, this_owner
 from pipeline.store import Study
 
 CAUSE_OF_STATE = {
@@ -22,24 +26,31 @@ CAUSE_OF_STATE = {
     "BOOT_FAIL": "node",
     "OUT_OF_MEMORY": "oom-host",
     "CANCELLED": "cancelled",
+    "REVOKED": "cancelled",
+    # With a lease left behind: somebody ended its process, and not the job.
+    "COMPLETED": "killed",
+    "FAILED": "killed",
 }
 """State in which a job ended -> cause for the cells that it was working on; any other state leaves `lost`."""
+CAUSE_BEFORE_START = {**CAUSE_OF_STATE, "COMPLETED": "lost", "FAILED": "lost"}
+"""The same for a job that ended before it had begun to work."""
 
 RUNNING_STATES = frozenset({"RUNNING", "COMPLETING", "CONFIGURING", "STAGE_OUT", "SUSPENDED", "SIGNALING"})
 GRACE_SECONDS = 120
 """A submission without a job that is younger may still be on its way to Slurm, from another shell."""
+ON_ITS_WAY = "on its way to Slurm"
 
 
 class Queued(NamedTuple):
     """A cell that is in the queue.
 
     Attributes:
-        job_id: `17_3`.
+        job_id: `17_3`; None before Slurm has said that it has the job.
         is_running: whether its job has started.
         reason: why Slurm lets it wait, empty for a running one.
     """
 
-    job_id: str
+    job_id: str | None
     is_running: bool
     reason: str
 
@@ -51,75 +62,133 @@ class Queue(NamedTuple):
         cells: cells in the queue, by id.
         tasks: array tasks of this study in the queue.
         num_tasks_of_user: all jobs of the user, of whatever study: what the limits count.
-        ended: submissions with a job of which nothing is in the queue any more.
     """
 
     cells: Mapping[str, Queued]
     tasks: tuple[LiveTask, ...]
     num_tasks_of_user: int
-    ended: tuple[Submission, ...]
 
 
 def look(study: Study) -> Queue:
     """Asks Slurm once, brings the records in line with the answer, and joins it with what was submitted.
 
     A lease that is left over names the group that a job was working on when it ended: its open cells get an attempt
-    with the cause. Cells of the job that it had not come to are simply to do.
+    with the cause, and so do all open cells of a job that ended before it could begin. Cells of a job that it had not
+    come to are simply to do.
 
     Raises:
         SlurmError: Slurm does not answer.
     """
-    tasks = live_tasks()
-    _settle(study, tasks)
+    # Before the question: a job that is submitted in between must not count as one that has left the queue.
+    known = submissions(study)
+    tasks = live_tasks(submission.user for submission in known)
+    _settle(study, known, tasks)
     return _joined(study, tasks)
 
 
 def _joined(study: Study, tasks: Sequence[LiveTask]) -> Queue:
-    by_name: dict[str, list[LiveTask]] = {}
-    for task in tasks:
-        by_name.setdefault(task.name, []).append(task)
+    by_name = _by_name(tasks)
     cells: dict[str, Queued] = {}
-    ended: list[Submission] = []
     mine: list[LiveTask] = []
     for submission in submissions(study):
-        if submission.is_void:
-            continue
         live = by_name.get(submission.job_name, [])
-        mine += live
-        if not live:
-            if submission.job_id is not None:
-                ended.append(submission)
+        is_on_its_way = submission.job_id is None and not submission.is_void and not live
+        if not live and not is_on_its_way:
             continue
+        mine += live
         batches = submission.batches()
-        for task in live:
-            is_running = task.state in RUNNING_STATES
-            queued = Queued(f"{task.job_id}_{task.array_index}", is_running, "" if is_running else task.reason)
-            for group in batches.get(task.array_index, {}).values():
+        places = [(task.array_index, _queued(task)) for task in live]
+        if is_on_its_way:
+            places = [(index, Queued(None, False, ON_ITS_WAY)) for index in batches]
+        for index, queued in places:
+            for group in batches.get(index, {}).values():
                 cells.update(dict.fromkeys(group, queued))
-    return Queue(cells, tuple(mine), len(tasks), tuple(ended))
+    user = getpass.getuser()
+    return Queue(cells, tuple(mine), sum(task.user == user for task in tasks))
 
 
-def _settle(study: Study, tasks: Sequence[LiveTask]) -> None:
-    """Jobs that `sbatch` denied, and cells that jobs have lost."""
-    for submission in submissions(study):
-        if submission.job_id is None and not submission.is_void:
-            _adopt(submission, tasks)
+def _queued(task: LiveTask) -> Queued:
+    is_running = task.state in RUNNING_STATES
+    return Queued(f"{task.job_id}_{task.array_index}", is_running, "" if is_running else task.reason)
+
+
+def _by_name(tasks: Sequence[LiveTask]) -> dict[str, list[LiveTask]]:
+    found: dict[str, list[LiveTask]] = {}
+    for task in tasks:
+        found.setdefault(task.name, []).append(task)
+    return found
+
+
+def _settle(study: Study, known: Sequence[Submission], tasks: Sequence[LiveTask]) -> None:
+    """Jobs that `sbatch` denied, cells that jobs have lost, and jobs that ended before they could begin."""
+    by_name = _by_name(tasks)
+    for submission in known:
+        if submission.job_id is None:
+            _adopt(submission, by_name.get(submission.job_name, ()))
     live = {(task.job_id, task.array_index) for task in tasks}
+    lost = abandoned(study, lambda owner: owner.slurm_job_id is not None and _place(owner.slurm_job_id) not in live)
+    gone = {
+        submission: batches
+        for submission in known
+        if submission.job_id is not None
+        and (batches := _gone(submission, by_name.get(submission.job_name, ())) - submission.settled())
+    }
+    if not lost and not gone:
+        return
+    ended = _ended(study, lost.values(), gone)
+    earlier = count_attempts(study)
+    _tell_lost(study, lost, ended, earlier)
+    for submission, batches in gone.items():
+        _tell_never_begun(submission, batches, ended, earlier)
+        submission.note_settled(batches)
 
-    def is_gone(owner: Owner) -> bool:
-        return owner.slurm_job_id is not None and _place(owner.slurm_job_id) not in live
 
-    lost = abandoned(study, is_gone)
+def _gone(submission: Submission, live: Iterable[LiveTask]) -> frozenset[int]:
+    return frozenset(range(submission.num_batches)).difference(task.array_index for task in live)
+
+
+def _tell_lost(
+    study: Study, lost: Mapping[str, Owner], ended: Mapping[tuple[str, int], EndedTask], earlier: Counter[str]
+) -> None:
+    """Attempts for the groups whose jobs ended with the lease in hand."""
     if not lost:
         return
-    ended = _ended(study, lost.values())
-    open_cells, earlier = _open_cells(study, lost), count_attempts(study)
-    told = _cancelled(study)
+    open_cells, told = _open_cells(study, lost), _cancelled(study)
     for group, owner in lost.items():
         if drop_lease(study, group, owner):
             cause, message = _cause(owner, ended)
             untold = sorted(cell for cell in open_cells[group] if (cell, owner.slurm_job_id) not in told)
             record_attempts(study, untold, cause, message, owner, earlier)
+
+
+def _tell_never_begun(
+    submission: Submission,
+    batches: Iterable[int],
+    ended: Mapping[tuple[str, int], EndedTask],
+    earlier: Counter[str],
+) -> None:
+    """Attempts for the cells of jobs that ended before our code ran: nothing else tells of them."""
+    study = submission.study
+    never_begun = [batch for batch in batches if not submission.started(batch).exists()]
+    if not never_begun:
+        return
+    cells_of, told = submission.batches(), _cancelled(study)
+    for batch in never_begun:
+        job_id = f"{submission.job_id}_{batch}"
+        cells = {cell for group in cells_of[batch].values() for cell in group}
+        untold = sorted(cell for cell in cells - study.valid_cells(cells) if (cell, job_id) not in told)
+        task = ended.get((str(submission.job_id), batch))
+        owner = replace(this_owner(), slurm_job_id=job_id, node=task.nodes if task else "")
+        record_attempts(study, untold, *_cause_before_start(job_id, task), owner, earlier)
+
+
+def _cause_before_start(job_id: str, task: EndedTask | None) -> tuple[str, str]:
+    if task is None:
+        return "lost", f"job {job_id} left the queue before it had begun, and accounting does not know it"
+    where = f"job {job_id} ended as {task.state} with status {task.status} on {task.nodes} before it had begun"
+    if task.status == SETUP_FAILED_STATUS:
+        return "environment", f"{where}: the setup of the profile failed there; the log of the job has the line"
+    return CAUSE_BEFORE_START.get(task.state, "lost"), where
 
 
 def _cancelled(study: Study) -> set[tuple[str, str | None]]:
@@ -129,10 +198,11 @@ def _cancelled(study: Study) -> set[tuple[str, str | None]]:
     return set(zip(rows["cell_id"].to_pylist(), rows["slurm_job_id"].to_pylist(), strict=True))
 
 
-def _ended(study: Study, owners: Iterable[Owner]) -> dict[tuple[str, int], EndedTask]:
-    job_ids = sorted({_place(owner.slurm_job_id)[0] for owner in owners if owner.slurm_job_id})
+def _ended(study: Study, owners: Iterable[Owner], gone: Iterable[Submission]) -> dict[tuple[str, int], EndedTask]:
+    job_ids = {_place(owner.slurm_job_id)[0] for owner in owners if owner.slurm_job_id}
+    job_ids |= {str(submission.job_id) for submission in gone}
     oldest = min((submission.submitted_utc for submission in submissions(study)), default=datetime.now(UTC))
-    return ended_tasks(job_ids, oldest)
+    return ended_tasks(sorted(job_ids), oldest)
 
 
 def _cause(owner: Owner, ended: Mapping[tuple[str, int], EndedTask]) -> tuple[str, str]:
@@ -156,11 +226,15 @@ def _open_cells(study: Study, groups: Iterable[str]) -> dict[str, set[str]]:
     return {group: cells - done for group, cells in found.items()}
 
 
-def _adopt(submission: Submission, tasks: Sequence[LiveTask]) -> None:
+def _adopt(submission: Submission, live: Sequence[LiveTask]) -> None:
     """A submission whose `sbatch` has not been heard of again: it has a job, or it has none."""
-    if job_id := find_job(submission.job_name, submission.submitted_utc, tasks):
+    if live:
+        submission.note_job(live[0].job_id)  # also where it was given up: a busy controller answers late
+    elif submission.is_void:
+        return
+    elif job_id := find_job(submission.job_name, submission.submitted_utc, live):
         submission.note_job(job_id)
-    elif (datetime.now(UTC) - submission.submitted_utc).total_seconds() > GRACE_SECONDS:
+    elif submission.age_seconds() > GRACE_SECONDS:
         submission.note_void("no job of this token was found")
 
 

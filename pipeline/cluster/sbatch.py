@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.cluster.profile import Profile
+from pipeline.cluster.shapes import Shape, allocated_gpus_per_node
 from pipeline.cluster.values import GPU_REQUESTS
 from pipeline.errors import UserError
 from pipeline.hub import OFFLINE
@@ -55,68 +55,6 @@ KEPT_NAMES = frozenset({"SLURM_CLUSTERS", "SLURM_CONF"})
 """Where the cluster is, not which job we are in."""
 
 VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Shape:
-    """Resources of one array task. Tasks of one array have one shape.
-
-    Attributes:
-        processes: processes of the task, one Slurm task each; the same number on every node.
-        nodes: nodes that they are spread over.
-        gpus_per_process: 0 or 1.
-        cpus_per_process: CPUs of each process.
-        memory_gib: memory of each **node**, as `--mem` counts it; None leaves it to the site.
-        walltime_minutes: time limit.
-    """
-
-    processes: int
-    nodes: int
-    gpus_per_process: int
-    cpus_per_process: int
-    memory_gib: float | None
-    walltime_minutes: int
-
-    def __post_init__(self) -> None:
-        if min(self.processes, self.nodes, self.cpus_per_process, self.walltime_minutes) < 1:
-            raise ValueError(f"a job has at least one process, node, CPU and minute: {self}")
-        if self.processes % self.nodes or self.gpus_per_process not in (0, 1):
-            raise ValueError(f"the same number of processes on each node, each with one GPU or none: {self}")
-
-    @property
-    def processes_per_node(self) -> int:
-        """Processes on each node."""
-        return self.processes // self.nodes
-
-
-def shape_of(
-    profile: Profile,
-    *,
-    processes: int,
-    walltime_minutes: int,
-    nodes: int = 1,
-    gpu: bool = True,
-    memory_factor: int = 1,
-) -> Shape:
-    """The shape with the profile's CPUs and memory for each process; more memory as far as the profile allows."""
-    memory = profile.memory_gib_per_gpu
-    if memory is not None:
-        memory = max(memory, min(memory_factor * memory, profile.max_memory_gib_per_gpu or memory))
-    return Shape(
-        processes=processes,
-        nodes=nodes,
-        gpus_per_process=int(gpu),
-        cpus_per_process=profile.cpus_per_gpu,
-        memory_gib=None if memory is None else memory * (processes // nodes),
-        walltime_minutes=walltime_minutes,
-    )
-
-
-def allocated_gpus_per_node(profile: Profile, shape: Shape) -> int:
-    """GPUs that each node of such a job occupies, which is what a site bills: all of them where nodes are whole."""
-    if profile.whole_node:
-        return profile.gpus_per_node or 0
-    return shape.processes_per_node * shape.gpus_per_process
 
 
 def sbatch_text(

@@ -33,6 +33,7 @@ class LiveTask(NamedTuple):
         state: `PENDING`, `RUNNING`, ...
         reason: why it waits.
         name: name of the job.
+        user: whose job it is.
     """
 
     job_id: str
@@ -40,6 +41,7 @@ class LiveTask(NamedTuple):
     state: str
     reason: str
     name: str
+    user: str
 
 
 class EndedTask(NamedTuple):
@@ -47,15 +49,21 @@ class EndedTask(NamedTuple):
 
     Attributes:
         state: `TIMEOUT`, `NODE_FAIL`, ... without what follows the first word.
+        status: exit status of its script.
         nodes: nodes that it ran on.
     """
 
     state: str
+    status: int
     nodes: str
 
 
 class SlurmError(TaskComplexityError, RuntimeError):
     """Slurm does not answer, or not as it should."""
+
+
+class NoAnswerError(SlurmError):
+    """`sbatch` was called, and whether Slurm has the job is not known."""
 
 
 class SubmitLimitError(SlurmError):
@@ -67,17 +75,22 @@ def has_slurm() -> bool:
     return shutil.which("squeue") is not None
 
 
-def live_tasks() -> list[LiveTask]:
-    """All jobs of this user that are in the queue, every array task by itself; one question.
+def live_tasks(users: Iterable[str] = ()) -> list[LiveTask]:
+    """All jobs of this user, and of others, that are in the queue, every array task by itself; one question.
+
+    Args:
+        users: the others.
 
     Raises:
         SlurmError: Slurm does not answer.
     """
-    text = _ask("squeue", "--noheader", "--array", "--user", getpass.getuser(), "--format", "%F|%K|%T|%r|%j")
+    whose = ",".join(sorted({getpass.getuser(), *users}))
+    text = _ask("squeue", "--noheader", "--array", "--user", whose, "--format", "%F|%K|%T|%u|%j|%r")
     tasks = []
     for line in text.splitlines():
-        job_id, index, state, reason, name = line.split("|", 4)
-        tasks.append(LiveTask(job_id.strip(), int(index) if index.strip().isdigit() else 0, state, reason, name))
+        job_id, index, state, user, name, reason = line.split("|", 5)
+        number = int(index) if index.strip().isdigit() else 0
+        tasks.append(LiveTask(job_id.strip(), number, state, reason, name, user))
     return tasks
 
 
@@ -94,17 +107,17 @@ def ended_tasks(job_ids: Sequence[str], since: datetime) -> dict[tuple[str, int]
     start = (since - timedelta(days=1)).strftime("%Y-%m-%d")
     try:
         text = _ask(
-            *("sacct", "--allocations", "--noheader", "--parsable2", "--format", "JobID,State,NodeList"),
+            *("sacct", "--allocations", "--noheader", "--parsable2", "--format", "JobID,State,ExitCode,NodeList"),
             *("--starttime", start, "--jobs", ",".join(job_ids)),
         )
     except SlurmError:
         return {}
     found: dict[tuple[str, int], EndedTask] = {}
     for line in text.splitlines():
-        job, state, nodes = line.split("|", 2)
+        job, state, exit_code, nodes = line.split("|", 3)
         job_id, _, index = job.partition("_")
         if index.isdigit() or not index:
-            found[job_id, int(index or 0)] = EndedTask(state.split()[0], nodes)
+            found[job_id, int(index or 0)] = EndedTask(state.split()[0], int(exit_code.partition(":")[0]), nodes)
     return found
 
 
@@ -139,7 +152,8 @@ def sbatch(script: Path, name: str, since: datetime) -> str:
     Raises:
         SubmitLimitError: there are as many jobs in the queue as are allowed.
         UserError: Slurm refuses the job.
-        SlurmError: Slurm does not answer.
+        NoAnswerError: Slurm may have the job.
+        SlurmError: Slurm was not reached.
     """
     done = _run("sbatch", "--parsable", str(script))
     if done.returncode == 0 and (match := re.match(r"\d+", done.stdout.strip())):
@@ -152,8 +166,13 @@ def sbatch(script: Path, name: str, since: datetime) -> str:
     message = done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}"
     if LATER.search(message) and not NEVER.search(message):
         raise SubmitLimitError(message)
-    if done.returncode == _TIMED_OUT or re.search(r"Unable to contact|Socket timed out|Connection refused", message):
+    if re.search(r"Unable to contact|Connection refused", message):
         raise SlurmError(f"sbatch: {message}; nothing was submitted, say the same command again")
+    if done.returncode == _TIMED_OUT or "timed out" in message:
+        raise NoAnswerError(
+            f"sbatch: {message}; whether Slurm has the job shows in some minutes: until then its cells count as "
+            "queued, then `tcx submit` submits them, or finds the job"
+        )
     raise UserError(f"Slurm refuses the job {script}: {message}")
 
 
@@ -186,14 +205,15 @@ def job_is_gone(owner: Owner) -> bool:
     A job that waits in the queue after it was put back is not gone: it will find its own lease. Where Slurm does not
     answer, nobody is gone.
     """
-    if owner.slurm_job_id is None or not has_slurm():
-        return False
-    job_id, _, index = owner.slurm_job_id.partition("_")
+    return owner.slurm_job_id is not None and has_slurm() and has_ended(owner.slurm_job_id)
+
+
+def has_ended(job_id: str) -> bool:
+    """Whether a job (`17`, `17_3`), of whatever user, has left the queue; False where Slurm does not answer."""
     try:
-        tasks = live_tasks()
-    except SlurmError:
-        return False
-    return not any(task.job_id == job_id and task.array_index == int(index or 0) for task in tasks)
+        return not _ask("squeue", "--noheader", "--format", "%i", "--jobs", job_id).strip()
+    except SlurmError as error:
+        return "Invalid job id" in str(error)  # so long ago that Slurm has forgotten it
 
 
 _TIMED_OUT = -1

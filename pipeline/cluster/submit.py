@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,25 +12,24 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.cluster.batches import Batch, Group, walltime_minutes, waves_of
-from pipeline.cluster.batches import pack as pack_batches
+from pipeline.cluster.batches import Batch, waves_of
 from pipeline.cluster.costs import Cost, check_cost, expected_cost, worst_cost
 from pipeline.cluster.inspect import limits_of, own_limits
 from pipeline.cluster.ledger import Submission, intend, reduce_job_name
 from pipeline.cluster.nodes import BAD_NODE_CELLS, bad_nodes
 from pipeline.cluster.profile import Profile, load_profile
 from pipeline.cluster.queue import look
-from pipeline.cluster.sbatch import Shape, sbatch_text, shape_of
+from pipeline.cluster.sbatch import sbatch_text
 from pipeline.cluster.selection import select
-from pipeline.cluster.slurm import SubmitLimitError, live_tasks, sbatch, scancel
-from pipeline.errors import CAUSES, UserError
+from pipeline.cluster.shapes import array_shape, pack_for, shape_of
+from pipeline.cluster.slurm import NoAnswerError, SubmitLimitError, live_tasks, sbatch, scancel
+from pipeline.errors import CAUSES, TaskComplexityError, UserError
 from pipeline.files import write_atomically
 from pipeline.grid import read_grid
 from pipeline.models.spec import CACHE_VARIABLE, cache_folder
 from pipeline.plan import make_plan
 from pipeline.pool import WORKER_ENVIRONMENT
 from pipeline.prefetch.gaps import find_gaps
-from pipeline.resources import Resources
 from pipeline.run import stage_models
 from pipeline.snapshot import environment, freeze
 from pipeline.store import Study, results_folder
@@ -233,46 +231,6 @@ def job_script(
     )
 
 
-def array_shape(profile: Profile, batches: Sequence[Batch]) -> Shape:
-    """Resources of each job of one array."""
-    minutes = walltime_minutes(batches, profile.max_walltime_minutes)
-    resources, memory = batches[0].kind
-    return batch_shape(profile, resources, minutes, memory)
-
-
-def pack_for(profile: Profile, groups: Sequence[Group]) -> list[Batch]:
-    """What each job of a site works through."""
-    return pack_batches(groups, 60.0 * profile.ideal_walltime_minutes, lambda resources: lanes_of(profile, resources))
-
-
-def lanes_of(profile: Profile, resources: Resources) -> int:
-    """Groups that one job works on at the same time: one for each GPU where a site gives whole nodes."""
-    return (profile.gpus_per_node or 1) if profile.whole_node and not resources.needs_team else 1
-
-
-def batch_shape(profile: Profile, resources: Resources, minutes: int, memory: int = 1) -> Shape:
-    """Resources of one job for Slurm: a process for each lane, or for each member of the team.
-
-    Args:
-        profile: the site.
-        resources: of each group.
-        minutes: time limit.
-        memory: how many times the memory of the profile, as far as it allows.
-    """
-    shape = functools.partial(
-        shape_of, profile, walltime_minutes=minutes, gpu=profile.gpu_request != "none", memory_factor=memory
-    )
-    if not resources.needs_team:
-        return shape(processes=lanes_of(profile, resources))
-    processes = resources.processes
-    most = profile.gpus_per_node or processes
-    # As few nodes as hold the processes, the same number on each.
-    nodes = resources.nodes or next(
-        nodes for nodes in range(-(-processes // most), processes + 1) if not processes % nodes
-    )
-    return shape(processes=processes, nodes=nodes)
-
-
 def _environment(code: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(code.resolve()), CACHE_VARIABLE: str(cache_folder().resolve()), **WORKER_ENVIRONMENT}
 
@@ -324,7 +282,9 @@ def _submit_array(
         script = job_script(profile, submission, batches, code, avoided)
         write_atomically(submission.script_path, script.encode(), replace=False)
         return submission.note_job(sbatch(submission.script_path, submission.job_name, submission.submitted_utc))
-    except (UserError, SubmitLimitError) as error:
+    except NoAnswerError:
+        raise  # not void: the job may be there
+    except TaskComplexityError as error:
         submission.note_void(str(error))
         raise
 

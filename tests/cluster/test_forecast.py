@@ -13,7 +13,7 @@ from pipeline.cluster.batches import Batch, Group, waves_of
 from pipeline.cluster.costs import Cost, check_cost, expected_cost, worst_cost
 from pipeline.cluster.forecast import forecast
 from pipeline.cluster.profile import load_profile
-from pipeline.cluster.sbatch import shape_of
+from pipeline.cluster.shapes import shape_of
 from pipeline.cluster.values import Billing
 from pipeline.errors import UserError
 from pipeline.models import parse_model

@@ -11,15 +11,8 @@ from typing import Any
 import pytest
 
 from pipeline.cluster.profile import Profile, load_profile
-from pipeline.cluster.sbatch import (
-    SETUP_FAILED_STATUS,
-    Shape,
-    allocated_gpus_per_node,
-    clean_environment,
-    log_files,
-    sbatch_text,
-    shape_of,
-)
+from pipeline.cluster.sbatch import SETUP_FAILED_STATUS, clean_environment, log_files, sbatch_text
+from pipeline.cluster.shapes import Shape, allocated_gpus_per_node, shape_of
 from pipeline.errors import UserError
 
 GOLDEN = Path(__file__).parent / "golden"

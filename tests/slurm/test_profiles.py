@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.cluster.profile import Profile, load_profile, shipped_folder
 from pipeline.cluster.sbatch import sbatch_text
-from pipeline.cluster.submit import batch_shape, lanes_of
+from pipeline.cluster.shapes import batch_shape, lanes_of
 from pipeline.resources import Resources
 
 from .conftest import Cluster
