@@ -42,7 +42,7 @@ from pipeline.tasks.splits import items_sha256
 
 Emit = Callable[[dict[str, Any]], None]
 
-STOP_SIGNALS = {signal.SIGUSR2, signal.SIGTERM}
+STOP_SIGNALS = {signal.SIGUSR2, signal.SIGTERM, signal.SIGINT}
 RANK = int(os.environ.get("RANK", 0))
 """Number of this process in its team; the first one alone writes into the study."""
 

@@ -172,5 +172,6 @@ def waves_of(
 def walltime_minutes(batches: Sequence[Batch], longest_minutes: int | None) -> int:
     """Time limit for an array of these batches: all tasks of an array have one."""
     seconds = max(batch.expected_seconds for batch in batches)
-    minutes = max(FEWEST_MINUTES, round(SAFETY * (seconds + STARTUP_SECONDS) / 60))
+    fewest = FEWEST_MINUTES * max(group.need.time for batch in batches for group in batch.groups)
+    minutes = max(fewest, round(SAFETY * (seconds + STARTUP_SECONDS) / 60))
     return minutes if longest_minutes is None else min(minutes, longest_minutes)

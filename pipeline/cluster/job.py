@@ -35,6 +35,7 @@ from pipeline.team import Member
 
 MOST_STARTS_WITHOUT_PROGRESS = 3
 """A job that is put back more often without a new shard or a later checkpoint is given up."""
+STOP_SIGNALS = {signal.SIGUSR2, signal.SIGTERM, signal.SIGINT}
 MARGIN_SECONDS = 10.0
 """Of the time between TERM and KILL, left for the end of the job itself."""
 
@@ -52,6 +53,7 @@ class _Stop:
         signal.signal(signal.SIGUSR2, self._on_warning)
         signal.signal(signal.SIGTERM, self._on_end)
         signal.signal(signal.SIGINT, self._on_end)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def is_set(self) -> bool:
         """Whether the work should end."""
@@ -141,7 +143,7 @@ def _take_own_gpu() -> None:
 
 def _leave_signals_to_first() -> None:
     """The first process of a team gives the orders; its own end is the end of all."""
-    for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: None)
 
 
@@ -229,4 +231,6 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    # One that comes before there is a handler waits for it, in the place of ending the process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     sys.exit(run_batch(sys.argv[1], sys.argv[2]))

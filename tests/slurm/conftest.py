@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-TESTCLUSTER = Path(__file__).parents[2] / "slurm" / "testcluster"
+ROOT = Path(__file__).resolve().parents[2]
+TESTCLUSTER = ROOT / "slurm" / "testcluster"
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,18 @@ class Cluster:
         done = subprocess.run(command, env=self.env, capture_output=True, text=True)
         assert not check or done.returncode == 0, f"{command} ended with {done.returncode}: {done.stdout}{done.stderr}"
         return done
+
+    def tcx(self, folder: Path, *arguments: str, status: int = 0) -> str:
+        """Runs `tcx` in a folder, with a cache of its own there, and returns what it prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline.cli", *arguments],
+            cwd=folder,
+            env=self.env | {"TCX_CACHE": str(folder / "cache"), "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout
 
     def testcluster(self, *command: str) -> str:
         """Runs a command of `slurm/testcluster` on this cluster and returns what it prints."""

@@ -1,0 +1,171 @@
+"""How jobs end before their cells do: what is saved, what goes on by itself, what is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cluster.ledger import submissions
+from pipeline.store import Study, read_shard
+
+from .conftest import ROOT, Cluster
+
+GRID = """
+study: ends
+tasks: [chain-sum]
+models: [{model}]
+programs:
+  - {{family: lora, examples: 64, epochs: 20, bits: [3, 4]}}
+evaluation: {{validation_items: 2, test_items: 2}}
+"""
+SMALL = """
+study: small
+tasks: [chain-sum]
+models: [{model}]
+programs:
+  - {{family: trivial, reply: [copy, constant]}}
+  - {{family: baseline}}
+  - {{family: icl, shots: [1, 2]}}
+seeds: [1, 2]
+evaluation: {{validation_items: 2, test_items: 2}}
+"""
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture
+def place(tmp_path: Path, tiny_model: Path) -> Path:
+    (tmp_path / "grid.yaml").write_text(GRID.format(model=tiny_model))
+    (tmp_path / "small.yaml").write_text(SMALL.format(model=tiny_model))
+    return tmp_path
+
+
+def submit(cluster: Cluster, place: Path, *options: str, grid: str = "grid.yaml") -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(
+        cluster.tcx(place, "submit", grid, "--cluster", "testcluster", *options, "--json")
+    )
+    return content
+
+
+def status(cluster: Cluster, place: Path, study: str = "ends") -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(cluster.tcx(place, "status", study, "--json"))
+    return content
+
+
+def logs(study: Study) -> str:
+    return "".join(path.read_text() for path in sorted(study.logs.glob("*.log")))
+
+
+def is_empty(cluster: Cluster) -> Callable[[], bool]:
+    return lambda: not cluster.run("squeue", "--noheader").stdout
+
+
+def digests(study: Study) -> dict[str, str]:
+    return {path.stem: read_shard(path, path.stem)["program_sha256"] for path in study.shard_files()}
+
+
+@pytest.fixture(scope="module")
+def calm(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[str, str]:
+    """Digests of the programs of an undisturbed run on this machine."""
+    place = tmp_path_factory.mktemp("calm")
+    (place / "grid.yaml").write_text(GRID.format(model=tiny_model))
+    cluster.tcx(place, "run", "grid.yaml")
+    return digests(Study(place / "results" / "ends"))
+
+
+@pytest.mark.parametrize("signal", ["USR2", "TERM"])
+def test_a_job_that_is_warned_saves_and_goes_on(
+    quiet_cluster: Cluster, place: Path, calm: dict[str, str], signal: str
+) -> None:
+    """USR2 comes before the time limit, TERM at the start of a grace time; the script puts the job back."""
+    cluster, study = quiet_cluster, Study(place / "results" / "ends")
+    job = f"{submit(cluster, place)['job_ids'][0]}_0"
+    cluster.until(lambda: "epochs, loss" in logs(study), 120)
+    assert "saved checkpoint" not in logs(study)  # only the signal saves: the period is ten minutes
+    cluster.run("scancel", f"--signal={signal}", job)
+    cluster.until(lambda: "back into the queue" in logs(study), 60)
+    cluster.until(is_empty(cluster), 120)
+    assert "saved checkpoint 00000001" in logs(study)
+    assert "went on from checkpoint 00000001" in logs(study)
+    assert status(cluster, place)["states"]["done"] == 2
+    assert study.read_attempts().num_rows == 0
+    rows = [read_shard(path, path.stem) for path in study.shard_files()]
+    assert {row["restarts"] for row in rows} == {1}
+    assert digests(study) == calm
+
+
+def test_a_job_without_progress_is_told_and_gets_more_time(quiet_cluster: Cluster, place: Path) -> None:
+    """The warning comes before anything can be saved: to start again with the same time would be in vain."""
+    cluster, study = quiet_cluster, Study(place / "results" / "ends")
+    # A second is left for saving, which the imports alone take.
+    job = f"{submit(cluster, place, '--set', 'signal_lead_seconds=2')['job_ids'][0]}_0"
+    cluster.until(lambda: "examples at a time" in logs(study), 60)
+    cluster.run("scancel", "--signal=USR2", job)
+    cluster.until(is_empty(cluster), 60)
+    assert status(cluster, place)["failed_by_cause"] == {"timeout": 2}
+    submit(cluster, place)
+    scripts = [sent.script_path.read_text() for sent in submissions(study)]
+    assert [f"--time={minutes}\n" in text for minutes, text in zip((10, 20), scripts, strict=True)] == [True, True]
+    assert "back into the queue" not in logs(study)
+    cluster.tcx(place, "cancel", "ends")
+
+
+def test_a_graceful_cancel_saves_and_stays_away(quiet_cluster: Cluster, place: Path) -> None:
+    cluster, study = quiet_cluster, Study(place / "results" / "ends")
+    submit(cluster, place)
+    cluster.until(lambda: "epochs, loss" in logs(study), 120)
+    told = json.loads(cluster.tcx(place, "cancel", "ends", "--graceful", "--json"))
+    assert told["num_cells"] == 2
+    cluster.until(is_empty(cluster), 60)
+    assert "saved checkpoint" in logs(study) and "back into the queue" not in logs(study)
+    assert status(cluster, place)["failed_by_cause"] == {"cancelled": 2}
+    assert submit(cluster, place)["submitted"] == 0
+    assert submit(cluster, place, "--retry", "cancelled")["submitted"] == 2
+    cluster.until(is_empty(cluster), 120)
+    assert "went on from checkpoint" in logs(study)
+    assert status(cluster, place)["states"]["done"] == 2
+
+
+def test_a_job_that_never_began_is_told(quiet_cluster: Cluster, place: Path) -> None:
+    cluster = quiet_cluster
+    (place / "broken.yaml").write_text(
+        (ROOT / "slurm" / "testcluster.yaml").read_text() + "setup: [ls /no-such-place]\n"
+    )
+    arguments = ("submit", "small.yaml", "--cluster", "broken.yaml", "--json")
+    cells = json.loads(cluster.tcx(place, *arguments))["submitted"]
+    cluster.until(is_empty(cluster), 60)
+    assert status(cluster, place, "small")["failed_by_cause"] == {"environment": cells}
+    cell = Study(place / "results" / "small").read_attempts()["cell_id"][0].as_py()
+    why = cluster.tcx(place, "status", "small", "--why", cell)
+    assert "status 78 on node" in why and "setup of the profile failed" in why
+    # Told once, however often one looks; and held after the second time.
+    assert Study(place / "results" / "small").read_attempts().num_rows == cells
+    assert json.loads(cluster.tcx(place, *arguments))["submitted"] == cells
+    cluster.until(is_empty(cluster), 60)
+    assert json.loads(cluster.tcx(place, *arguments))["held"] == {"environment": cells}
+
+
+def test_a_pending_job_that_is_cancelled_behind_our_back_is_told(quiet_cluster: Cluster, place: Path) -> None:
+    cluster = quiet_cluster
+    (place / "held.yaml").write_text((ROOT / "slurm" / "testcluster.yaml").read_text() + "options: {hold: ''}\n")
+    sent = json.loads(cluster.tcx(place, "submit", "small.yaml", "--cluster", "held.yaml", "--json"))
+    cluster.run("scancel", *sent["job_ids"])
+    cluster.until(is_empty(cluster), 30)
+    assert status(cluster, place, "small")["failed_by_cause"] == {"cancelled": sent["submitted"]}
+
+
+def test_processes_of_a_whole_node_share_its_cells(quiet_cluster: Cluster, place: Path) -> None:
+    cluster, study = quiet_cluster, Study(place / "results" / "small")
+    sent = submit(cluster, place, "--set", "whole_node=true", grid="small.yaml")
+    assert sent["num_batches"] == 1
+    cluster.until(is_empty(cluster), 180)
+    assert status(cluster, place, "small")["states"]["done"] == sent["submitted"]
+    said = {path.name: path.read_text() for path in study.logs.glob(f"{sent['job_ids'][0]}_0_?_0.log")}
+    assert len(said) == 4
+    assert sum("done (ok" in text for text in said.values()) > 1
+    state = "sacct", "--allocations", "--noheader", "--parsable2", "--format=State", f"--jobs={sent['job_ids'][0]}"
+    assert cluster.run(*state).stdout.split() == ["COMPLETED"]
