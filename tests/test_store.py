@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ import pytest
 
 from pipeline import schema
 from pipeline.errors import InvalidShardError, TaskComplexityError, UserError
-from pipeline.files import TEMPORARY_SUFFIX, write_atomically
-from pipeline.store import Study, open_study, read_shard, results_folder
+from pipeline.files import TEMPORARY_SUFFIX, read_patiently, write_atomically
+from pipeline.shards import read_shard
+from pipeline.store import Study, open_study, results_folder
 
 CELL = hashlib.sha256(b"cell").hexdigest()
 
@@ -129,6 +131,18 @@ class TestWriteAtomically:
         assert (tmp_path / "file").read_bytes() == b"one"
         assert not leftovers(tmp_path)
 
+    def test_a_link_that_was_made_before_its_answer_was_lost_is_ours(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        assert write_atomically(path, b"one", replace=False, check=lambda temporary: os.link(temporary, path))
+        assert path.read_bytes() == b"one"
+        # Another file with two links, and ours with two links but at another place, are not.
+        os.link(path, tmp_path / "second")
+        assert not write_atomically(
+            path, b"two", replace=False, check=lambda temporary: os.link(temporary, tmp_path / "elsewhere")
+        )
+        assert path.read_bytes() == b"one"
+        assert not leftovers(tmp_path)
+
     def test_other_errors_of_link_are_raised(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(*_: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -137,6 +151,34 @@ class TestWriteAtomically:
         with pytest.raises(OSError, match="No space left"):
             write_atomically(tmp_path / "file", b"one", replace=False)
         assert list(tmp_path.iterdir()) == []
+
+
+class TestReadPatiently:
+    """A link to itself stands for a file that cannot be read for a while: opening it is an error of the system."""
+
+    def test_an_error_that_passes(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        path.symlink_to(path)
+        (tmp_path / "new").write_bytes(b"content")
+        mend = threading.Timer(0.3, lambda: (tmp_path / "new").replace(path))
+        mend.start()
+        assert read_patiently(path.read_bytes) == b"content"
+        mend.join()
+
+    def test_an_error_that_stays(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        path.symlink_to(path)
+        start = time.monotonic()
+        with pytest.raises(OSError, match="symbolic links"):
+            read_patiently(path.read_bytes)
+        assert 1 < time.monotonic() - start < 10
+
+    def test_an_absent_file_is_so_at_once(self, tmp_path: Path) -> None:
+        start = time.monotonic()
+        for _ in range(100):
+            with pytest.raises(FileNotFoundError):
+                read_patiently((tmp_path / "file").read_bytes)
+        assert time.monotonic() - start < 1
 
 
 class TestPrograms:
@@ -255,6 +297,17 @@ class TestShards:
         (study.shards / "notes.txt").write_text("kept by a person")
         (truncated.parent / f".{cells[3]}.parquet.1{TEMPORARY_SUFFIX}").write_bytes(b"half")
         assert study.valid_cells() == {cells[0], cells[3], cells[4]}
+
+    def test_a_shard_that_cannot_be_read_for_a_while(self, study: Study, tmp_path: Path) -> None:
+        study.commit_shard(shard_row())
+        path = study.shard_path(CELL)
+        path.rename(tmp_path / "away")
+        path.symlink_to(path)
+        assert study.valid_cells() == set()
+        mend = threading.Timer(0.3, lambda: (tmp_path / "away").replace(path))
+        mend.start()
+        assert study.valid_cells() == {CELL}
+        mend.join()
 
     def test_quarantine_keeps_file_and_reason(self, study: Study) -> None:
         study.commit_shard(shard_row())

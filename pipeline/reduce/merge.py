@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from pipeline import schema
 from pipeline.errors import InvalidShardError
-from pipeline.store import READ_THREADS, Study, read_shard_columns
+from pipeline.files import READ_THREADS
+from pipeline.shards import read_shard_columns
+from pipeline.store import Study
 
 Row = dict[str, Any]
 
