@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pyarrow.csv import write_csv
 
 from pipeline import schema
+from pipeline.attempt_files import read_attempts, write_attempts
 from pipeline.errors import InvalidShardError, TaskComplexityError, UserError
 from pipeline.files import READ_THREADS, entries, make_folder, read_patiently, write_atomically
 from pipeline.shards import has_footer_of, read_shard
@@ -268,26 +269,24 @@ class Study:
         write_atomically(target.with_suffix(".json"), (json.dumps(note, indent=1) + "\n").encode(), replace=True)
         return target
 
-    def record_attempt(self, row: Mapping[str, Any]) -> Path:
-        """Keep one attempt that gave no shard.
+    def record_attempts(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep attempts that gave no shard, those of one event in one file.
 
         Args:
-            row: every column of `schema.ATTEMPT`.
+            rows: one a cell, with every column of `schema.ATTEMPT`; none writes nothing.
         """
-        cell_id = str(row["cell_id"])
-        # Two hosts may count the same attempt number for one cell: both rows are kept.
-        path = self.attempts / cell_id[:2] / f"{cell_id}.{row['attempt']}.{uuid.uuid4().hex[:8]}.parquet"
-        table = schema.table_of([row], schema.ATTEMPT)
-        write_atomically(path, lambda handle: pq.write_table(table, handle, write_statistics=False), replace=False)
-        return path
+        if rows:
+            write_attempts(self.attempts, rows)
 
-    def read_attempts(self) -> pa.Table:
-        """All attempts that gave no shard, as `schema.ATTEMPT`, ordered by cell, attempt and time."""
-        paths = sorted(path for path in self.attempts.glob("*/*.parquet") if not path.name.startswith("."))
-        with ThreadPoolExecutor(READ_THREADS) as pool:
-            tables = [table for table in pool.map(_attempt_table, paths) if table is not None]
-        table = pa.concat_tables([schema.ATTEMPT.empty_table(), *tables])
-        return table.sort_by([(name, "ascending") for name in ("cell_id", "attempt", "finished_utc")])
+    def read_attempts(self, cell_ids: Iterable[str] | None = None) -> pa.Table:
+        """Attempts that gave no shard, as `schema.ATTEMPT`, ordered by cell, attempt and time.
+
+        A process reads each file once: the second call costs little more than a look into the folder.
+
+        Args:
+            cell_ids: the attempts of these cells only, None for all.
+        """
+        return read_attempts(self.attempts, cell_ids)
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Keep a reduced table as `curves/NAME.parquet` and `curves/NAME.csv`."""
@@ -335,12 +334,3 @@ def read_cells(path: Path, *, group_id: str | None = None) -> pa.Table:
         return cells if group_id is None else cells.filter(pc.equal(cells["group_id"], group_id))
     except (pa.ArrowException, KeyError, ValueError) as error:
         raise UserError(f"{path} is no plan that this version can read; plan again ({error})") from error
-
-
-def _attempt_table(path: Path) -> pa.Table | None:
-    """One attempt, None for a damaged file: an attempt is a note, and losing one loses no result."""
-    try:
-        with pq.ParquetFile(path) as file:
-            return file.read().select(schema.ATTEMPT.names).cast(schema.ATTEMPT)
-    except (pa.ArrowException, OSError, ValueError, KeyError):
-        return None

@@ -69,8 +69,8 @@ def study(tmp_path: Path) -> Study:
     study.commit_shard(shard("aa11" * 16))
     study.commit_shard(shard("cc44" * 16))
     for number, cause in ((2, "program-memory"), (1, "killed"), (3, "program-crash")):
-        study.record_attempt(attempt("aa22" * 16, number, cause))
-    study.record_attempt(attempt("aa11" * 16, 1, "killed"))
+        study.record_attempts([attempt("aa22" * 16, number, cause)])
+    study.record_attempts([attempt("aa11" * 16, 1, "killed")])
     return study
 
 
@@ -135,7 +135,7 @@ def test_why_a_cell_failed(study: Study) -> None:
 
 def test_only_the_last_attempts_are_shown(study: Study) -> None:
     for number in range(4, 4 + SHOWN_ATTEMPTS):
-        study.record_attempt(attempt("aa22" * 16, number, "program-memory"))
+        study.record_attempts([attempt("aa22" * 16, number, "program-memory")])
     found = why(str(study.folder), "aa22", None)
     assert [row["attempt"] for row in found.attempts] == list(range(4, 4 + SHOWN_ATTEMPTS))
 

@@ -321,15 +321,76 @@ class TestShards:
 
 class TestAttempts:
     def test_all_are_kept_in_order(self, study: Study) -> None:
-        study.record_attempt(attempt_row(2, "program-memory"))
-        study.record_attempt(attempt_row(1, "code"))
-        study.record_attempt(attempt_row(1, "code"))
+        study.record_attempts([attempt_row(2, "program-memory")])
+        study.record_attempts([attempt_row(1, "code"), attempt_row(1, "code")])
         assert study.read_attempts()["cause"].to_pylist() == ["code", "code", "program-memory"]
 
-    def test_damaged_ones_are_skipped(self, study: Study) -> None:
-        study.record_attempt(attempt_row(1, "code")).write_bytes(b"half")
+    def test_one_event_is_one_file(self, study: Study) -> None:
+        cells = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(100)]
+        study.record_attempts([attempt_row(1, "environment") | {"cell_id": cell} for cell in cells])
+        study.record_attempts([])
+        assert len(attempt_files(study)) == 1
+        assert study.read_attempts()["cell_id"].to_pylist() == sorted(cells)
+        assert study.read_attempts(cells[3:5])["cell_id"].to_pylist() == sorted(cells[3:5])
+        assert study.read_attempts([]).num_rows == 0
+
+    def test_files_of_one_row_stay_readable(self, study: Study) -> None:
+        path = study.attempts / CELL[:2] / f"{CELL}.1.0123abcd.parquet"
+        path.parent.mkdir(parents=True)
+        pq.write_table(schema.table_of([attempt_row(1, "killed")], schema.ATTEMPT), path)
+        study.record_attempts([attempt_row(2, "code")])
+        assert study.read_attempts()["cause"].to_pylist() == ["killed", "code"]
+
+    def test_damaged_and_half_ones_are_skipped(self, study: Study) -> None:
+        study.record_attempts([attempt_row(1, "code")])
+        (path,) = attempt_files(study)
+        path.write_bytes(path.read_bytes()[:-9])
+        (path.parent / f".{path.name}.1{TEMPORARY_SUFFIX}").write_bytes(b"half")
+        (study.attempts / "notes.txt").write_text("kept by a person")
         assert study.read_attempts().schema.equals(schema.ATTEMPT)
         assert study.read_attempts().num_rows == 0
+
+    def test_each_file_is_read_once(self, study: Study) -> None:
+        study.record_attempts([attempt_row(1, "code")])
+        assert study.read_attempts().num_rows == 1
+        (path,) = attempt_files(study)
+        path.write_bytes(b"not read again")
+        folders = f"{Path(__file__).parents[1]}:{Path(__file__).parent}"
+        other = [sys.executable, "-c", RECORDER, str(study.folder)]
+        subprocess.run(other, env={**os.environ, "PYTHONPATH": folders}, check=True)
+        assert study.read_attempts()["cause"].to_pylist() == ["code", "killed"]
+        path.unlink()
+        assert study.read_attempts()["cause"].to_pylist() == ["killed"]
+
+    def test_thousands_of_events_cost_little_when_read_again(self, study: Study) -> None:
+        for number in range(2000):
+            write_quickly(study, number)
+        assert study.read_attempts().num_rows == 2000
+        start = time.perf_counter()
+        for _ in range(10):
+            assert study.read_attempts([CELL]).num_rows == 2000
+        # Reading all of them again takes 10 times as long or more.
+        assert (time.perf_counter() - start) / 10 < 0.15
+
+
+RECORDER = """
+import sys
+from pathlib import Path
+from test_store import attempt_row
+from pipeline.store import Study
+Study(Path(sys.argv[1])).record_attempts([attempt_row(2, "killed")])
+"""
+
+
+def attempt_files(study: Study) -> list[Path]:
+    return sorted(study.attempts.glob("*/[!.]*.parquet"))
+
+
+def write_quickly(study: Study, number: int) -> None:
+    """An attempt without the wait for the disk."""
+    path = study.attempts / f"{number % 256:02x}" / f"{number}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(schema.table_of([attempt_row(number, "code")], schema.ATTEMPT), path)
 
 
 def test_unreduced_study_says_what_to_do(study: Study) -> None:

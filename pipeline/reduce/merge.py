@@ -259,9 +259,8 @@ def _precedence(row: Row) -> tuple[float, str, str]:
 def _failures(studies: Iterable[Study], undone: dict[str, Row]) -> tuple[Failure, ...]:
     attempts: dict[str, list[Row]] = defaultdict(list)
     for study in studies:
-        for row in study.read_attempts().to_pylist():
-            if row["cell_id"] in undone:
-                attempts[row["cell_id"]].append(row)
+        for row in study.read_attempts(undone).to_pylist():
+            attempts[row["cell_id"]].append(row)
     failures = []
     for cell_id, rows in sorted(attempts.items()):
         last = rows[-1]  # attempts are read in order
