@@ -7,15 +7,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pipeline.leases import Owner, this_owner
 from pipeline.pool import WorkerDiedError
 from pipeline.store import Study, read_cells
 
 
-def count_attempts(study: Study) -> Counter[str]:
-    """Number of attempts of each cell that gave no shard."""
-    return Counter(study.read_attempts()["cell_id"].to_pylist())
+def count_attempts(study: Study, cell_ids: Iterable[str] | None = None) -> Counter[str]:
+    """Number of attempts that gave no shard, of each of these cells; None for all."""
+    return Counter(study.read_attempts(cell_ids)["cell_id"].to_pylist())
 
 
 def record_attempts(
@@ -26,7 +27,7 @@ def record_attempts(
     owner: Owner | None = None,
     earlier: Counter[str] | None = None,
 ) -> None:
-    """Keeps one attempt for each of these cells.
+    """Keeps one attempt for each of these cells, all of them in one file.
 
     Args:
         study: the study.
@@ -34,23 +35,31 @@ def record_attempts(
         cause: one of `errors.CAUSES`.
         message: what happened, for people.
         owner: who worked on the cells; None for this process.
-        earlier: attempts of each cell before; None to count them, which takes long where there are many.
+        earlier: attempts of each cell before; None to count them.
     """
-    earlier = count_attempts(study) if earlier is None else earlier
-    owner = owner or this_owner()
-    for cell_id in cell_ids:
-        study.record_attempt(
-            {
-                "cell_id": cell_id,
-                "attempt": 1 + earlier[cell_id],
-                "cause": cause,
-                "message": message,
-                "host": owner.node,
-                "slurm_job_id": owner.slurm_job_id,
-                "restarts": owner.restart,
-                "finished_utc": datetime.now(UTC),
-            }
-        )
+    cell_ids = list(cell_ids)
+    earlier = count_attempts(study, cell_ids) if earlier is None else earlier
+    study.record_attempts(attempt_rows(cell_ids, cause, message, owner or this_owner(), earlier))
+
+
+def attempt_rows(
+    cell_ids: Iterable[str], cause: str, message: str, owner: Owner, earlier: Counter[str]
+) -> list[dict[str, Any]]:
+    """One row of `schema.ATTEMPT` for each of these cells; the arguments are those of `record_attempts`."""
+    now = datetime.now(UTC)
+    return [
+        {
+            "cell_id": cell_id,
+            "attempt": 1 + earlier[cell_id],
+            "cause": cause,
+            "message": message,
+            "host": owner.node,
+            "slurm_job_id": owner.slurm_job_id,
+            "restarts": owner.restart,
+            "finished_utc": now,
+        }
+        for cell_id in cell_ids
+    ]
 
 
 def record_death(study: Study, plan_path: Path, group_id: str, death: WorkerDiedError) -> None:

@@ -6,15 +6,23 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
+
+T = TypeVar("T")
 
 TEMPORARY_SUFFIX = ".tmp"
 """Ends the name of every file that is still being written. Readers skip such files; old ones are safe to delete."""
+READ_THREADS = 8
+"""Small files on a network file system are bound by latency, so this is not the number of cores."""
 
 _LINKS_MISSING = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+_READ_PAUSES_SECONDS = (0.1, 0.3, 1.0)
+_LASTING = {None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR}
+"""Errors that another try does not mend; Arrow reports damaged content as an OSError without a number."""
 
 
 def write_atomically(
@@ -55,7 +63,7 @@ def write_atomically(
             check(temporary)
         if replace:
             temporary.replace(path)
-        elif not _move_if_absent(temporary, path):
+        elif not move_if_absent(temporary, path):
             return False
         _sync_folder(path.parent)
         return True
@@ -64,11 +72,24 @@ def write_atomically(
             temporary.unlink()
 
 
-def _move_if_absent(temporary: Path, path: Path) -> bool:
+def move_if_absent(source: Path, path: Path) -> bool:
+    """Give a file its place unless one is there; its old name may stay.
+
+    Args:
+        source: a file whose name nobody else uses, in the same folder.
+        path: the place.
+
+    Returns:
+        False when a file was there first.
+    """
     try:
-        os.link(temporary, path)
+        os.link(source, path)
         return True
     except FileExistsError:
+        # Over NFS the link is made again when the first answer was lost, and then meets itself. Nobody else links
+        # this file, so one that is both is ours.
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(source.lstat(), path.lstat())
         return False
     except OSError as error:
         if error.errno not in _LINKS_MISSING:
@@ -79,10 +100,42 @@ def _move_if_absent(temporary: Path, path: Path) -> bool:
             fcntl.flock(folder, fcntl.LOCK_EX)
         if path.exists():
             return False
-        temporary.replace(path)
+        source.replace(path)
         return True
     finally:
         os.close(folder)
+
+
+def read_patiently(read: Callable[[], T]) -> T:
+    """What a reader of a file gives that other hosts write; tried a few times where the file system fails.
+
+    Over NFS a file that was replaced or moved on another host gives ESTALE, and a server that is busy EIO. Both pass.
+    A file that is absent is so at once.
+
+    Raises:
+        OSError: of the last try.
+    """
+    for pause in _READ_PAUSES_SECONDS:
+        try:
+            return read()
+        except OSError as error:
+            if error.errno in _LASTING:
+                raise
+        time.sleep(pause)
+    return read()
+
+
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, in no fixed order; nothing where there is no folder."""
+
+    def scan() -> list[os.DirEntry[str]]:
+        with os.scandir(folder) as found:
+            return list(found)
+
+    try:
+        return read_patiently(scan)
+    except FileNotFoundError:
+        return []
 
 
 def make_folder(folder: Path) -> None:

@@ -16,6 +16,9 @@ from pathlib import Path
 SNAPSHOT_NOTE = "snapshot.json"
 """Lies in a copy of this package that a study keeps: the state of the code that was copied."""
 
+ANSWER_SECONDS = 60
+"""A controller of Slurm that is busy for longer does not answer."""
+
 RECORDED_PACKAGES = (
     "accelerate",
     "constriction",
@@ -47,6 +50,22 @@ def machine_class() -> str:
 def node_name() -> str:
     """This machine, as Slurm calls it where it is a node of one: its host name may be another."""
     return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def cluster_name() -> str | None:
+    """Name of the Slurm cluster that this machine belongs to; None where there is none, or it does not answer."""
+    return os.environ.get("SLURM_CLUSTER_NAME") or _asked_cluster_name()
+
+
+@cache
+def _asked_cluster_name() -> str | None:
+    command = ["scontrol", "show", "config"]
+    try:
+        text = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r"^ClusterName\s*=\s*(\S+)", text, re.MULTILINE)
+    return found[1] if found else None
 
 
 def oom_kills() -> int:

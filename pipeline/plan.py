@@ -21,8 +21,9 @@ from pipeline.files import write_atomically
 from pipeline.grid import Grid, cells, read_grid
 from pipeline.models import known_identity, staged
 from pipeline.resources import Resources, resources_of
+from pipeline.shards import read_shard_columns
 from pipeline.status import DONE, State, Tally, cell_states
-from pipeline.store import Study, read_shard_columns, results_folder
+from pipeline.store import Study, results_folder
 
 GUESSED_SECONDS = {"floor": 0.0, "inference": 30.0, "data": 90.0, "parametric": 60.0}
 """View of a family -> seconds of a cell of a model with `GUESSED_PARAMETERS` on one core, beside `OVERHEAD_SECONDS`."""

@@ -13,8 +13,9 @@ from rich.table import Table
 from pipeline.cell import format_bytes
 from pipeline.errors import UserError
 from pipeline.packing import unpack
+from pipeline.shards import read_shard
 from pipeline.status import unique_id
-from pipeline.store import Study, read_shard, results_folder
+from pipeline.store import Study, results_folder
 
 PREVIEW_CHARACTERS = 600
 

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from pipeline.cell import Cell
 from pipeline.errors import CAUSES, TaskComplexityError, UserError
+from pipeline.leases import Unjudged, unjudged, unjudged_lines
 from pipeline.store import Study, open_study
 
 DONE, RUNNING, QUEUED, FAILED, TO_DO, UNRESOLVED = STATES = (
@@ -125,6 +126,8 @@ class Status:
         tally: cells of the plan by state.
         num_outside: shards that are not in the plan.
         queue_note: why the queue of the cluster is not in the table, None where it is or nothing was submitted.
+        unjudged: leases of which nothing here can tell whether their owners are gone.
+        group_cells: cells of each group of the plan.
     """
 
     study: str
@@ -132,6 +135,8 @@ class Status:
     tally: Tally
     num_outside: int
     queue_note: str | None
+    unjudged: tuple[Unjudged, ...]
+    group_cells: Mapping[str | None, int]
 
     @property
     def is_still(self) -> bool:
@@ -147,6 +152,7 @@ class Status:
         lines = [*self.tally.reason_lines(), *self.tally.cause_lines()]
         if self.queue_note:
             lines.append(self.queue_note)
+        lines += unjudged_lines(self.unjudged, self.group_cells)
         if self.tally.causes:
             lines.append(f"Why one cell failed: tcx status {self.study} --why CELL")
         if self.num_outside:
@@ -164,6 +170,7 @@ class Status:
             "queued_by_reason": self.tally.reasons,
             "queue_note": self.queue_note,
             "outside_plan": self.num_outside,
+            "unjudged_leases": [lease.to_json() for lease in self.unjudged],
             "table": self.tally.to_json(),
         }
 
@@ -247,6 +254,8 @@ def study_status(name: str, results: str | None) -> Status:
         tally=Tally(points, states),
         num_outside=len(study.listed_cells().difference(cell_ids)),
         queue_note=queue_note,
+        unjudged=unjudged(study),
+        group_cells=Counter(plan["group_id"].to_pylist()),
     )
 
 

@@ -20,15 +20,14 @@ import pyarrow.parquet as pq
 from pyarrow.csv import write_csv
 
 from pipeline import schema
+from pipeline.attempt_files import read_attempts, write_attempts
 from pipeline.errors import InvalidShardError, TaskComplexityError, UserError
-from pipeline.files import make_folder, write_atomically
+from pipeline.files import READ_THREADS, entries, make_folder, read_patiently, write_atomically
+from pipeline.shards import has_footer_of, read_shard
 
 RESULTS_VARIABLE = "TCX_RESULTS"
-READ_THREADS = 8
-"""Small files on a network file system are bound by latency, so this is not the number of cores."""
 
 _SHARD_NAME = re.compile(r"[0-9a-f]{64}\.parquet")
-_PARQUET_MAGIC = b"PAR1"
 _COMPRESSION = {"payload_text": "zstd"} | {
     f"{split}.{column}": "zstd"
     for split in ("validation", "test")
@@ -227,9 +226,9 @@ class Study:
 
     def shard_files(self) -> Iterator[Path]:
         """Files at the place of a shard, in no fixed order. Temporary and foreign names are skipped."""
-        for folder in _entries(self.shards):
+        for folder in entries(self.shards):
             if folder.is_dir():
-                for entry in _entries(Path(folder.path)):
+                for entry in entries(Path(folder.path)):
                     if _SHARD_NAME.fullmatch(entry.name) and entry.name.startswith(folder.name):
                         yield Path(entry.path)
 
@@ -248,7 +247,7 @@ class Study:
         asked = sorted(listed if among is None else listed.intersection(among))
 
         def sound(cell_ids: Sequence[str]) -> list[str]:
-            return [cell_id for cell_id in cell_ids if _has_footer_of(self.shard_path(cell_id), cell_id)]
+            return [cell_id for cell_id in cell_ids if has_footer_of(self.shard_path(cell_id), cell_id)]
 
         parts = [asked[start : start + 256] for start in range(0, len(asked), 256)]
         with ThreadPoolExecutor(READ_THREADS) as pool:
@@ -270,26 +269,24 @@ class Study:
         write_atomically(target.with_suffix(".json"), (json.dumps(note, indent=1) + "\n").encode(), replace=True)
         return target
 
-    def record_attempt(self, row: Mapping[str, Any]) -> Path:
-        """Keep one attempt that gave no shard.
+    def record_attempts(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep attempts that gave no shard, those of one event in one file.
 
         Args:
-            row: every column of `schema.ATTEMPT`.
+            rows: one a cell, with every column of `schema.ATTEMPT`; none writes nothing.
         """
-        cell_id = str(row["cell_id"])
-        # Two hosts may count the same attempt number for one cell: both rows are kept.
-        path = self.attempts / cell_id[:2] / f"{cell_id}.{row['attempt']}.{uuid.uuid4().hex[:8]}.parquet"
-        table = schema.table_of([row], schema.ATTEMPT)
-        write_atomically(path, lambda handle: pq.write_table(table, handle, write_statistics=False), replace=False)
-        return path
+        if rows:
+            write_attempts(self.attempts, rows)
 
-    def read_attempts(self) -> pa.Table:
-        """All attempts that gave no shard, as `schema.ATTEMPT`, ordered by cell, attempt and time."""
-        paths = sorted(path for path in self.attempts.glob("*/*.parquet") if not path.name.startswith("."))
-        with ThreadPoolExecutor(READ_THREADS) as pool:
-            tables = [table for table in pool.map(_attempt_table, paths) if table is not None]
-        table = pa.concat_tables([schema.ATTEMPT.empty_table(), *tables])
-        return table.sort_by([(name, "ascending") for name in ("cell_id", "attempt", "finished_utc")])
+    def read_attempts(self, cell_ids: Iterable[str] | None = None) -> pa.Table:
+        """Attempts that gave no shard, as `schema.ATTEMPT`, ordered by cell, attempt and time.
+
+        A process reads each file once: the second call costs little more than a look into the folder.
+
+        Args:
+            cell_ids: the attempts of these cells only, None for all.
+        """
+        return read_attempts(self.attempts, cell_ids)
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Keep a reduced table as `curves/NAME.parquet` and `curves/NAME.csv`."""
@@ -326,103 +323,14 @@ def read_cells(path: Path, *, group_id: str | None = None) -> pa.Table:
     Raises:
         UserError: the file is no plan of this version.
     """
-    try:
+
+    def read() -> pa.Table:
         # Not `pq.read_table`, which imports pandas where that is installed.
         with pq.ParquetFile(path) as file:
-            cells = file.read(columns=schema.PLAN.names).select(schema.PLAN.names).cast(schema.PLAN)
+            return file.read(columns=schema.PLAN.names).select(schema.PLAN.names).cast(schema.PLAN)
+
+    try:
+        cells = read_patiently(read)
         return cells if group_id is None else cells.filter(pc.equal(cells["group_id"], group_id))
     except (pa.ArrowException, KeyError, ValueError) as error:
         raise UserError(f"{path} is no plan that this version can read; plan again ({error})") from error
-
-
-def read_shard(path: Path, cell_id: str) -> dict[str, Any]:
-    """The one row of a shard.
-
-    Args:
-        path: the file.
-        cell_id: the cell that it must be of.
-
-    Raises:
-        InvalidShardError: truncated, damaged, no Parquet file, of another cell or of another schema.
-        FileNotFoundError: no file.
-    """
-    row: dict[str, Any] = read_shard_columns(path, cell_id, schema.SHARD.names).to_pylist()[0]
-    schema.check_row(row)
-    return row
-
-
-def read_shard_columns(path: Path, cell_id: str, columns: Sequence[str]) -> pa.Table:
-    """Some columns of a shard, without reading the others. Identity and schema are checked, the row's rules are not.
-
-    Args:
-        path: the file.
-        cell_id: the cell that it must be of.
-        columns: names of columns, `test.performance` for a field of a nested one; must include `cell_id`.
-
-    Raises:
-        InvalidShardError: truncated, damaged, no Parquet file, of another cell or of another schema.
-        FileNotFoundError: no file.
-    """
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            _check_footer(file, cell_id)
-            table = file.read(columns=list(columns), use_threads=False)
-            if table["cell_id"].to_pylist() != [cell_id]:
-                raise InvalidShardError("its row is of another cell than its metadata say")
-            return table
-    except InvalidShardError as error:
-        raise InvalidShardError(f"{path}: {error}") from error
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        # An error of the file system carries a number; Arrow reports damaged content as OSError without one.
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise InvalidShardError(f"{path}: damaged or no Parquet file ({str(error).splitlines()[0]})") from error
-
-
-def _check_footer(file: pq.ParquetFile, cell_id: str) -> None:
-    metadata = file.schema_arrow.metadata or {}
-    version = metadata.get(b"schema_version", b"none").decode(errors="replace")
-    if version != str(schema.SCHEMA_VERSION):
-        raise InvalidShardError(f"schema version {version}, this is version {schema.SCHEMA_VERSION}")
-    found = metadata.get(b"cell_id", b"none").decode(errors="replace")
-    if found != cell_id:
-        raise InvalidShardError(f"shard of cell {found[:12]}, not of {cell_id[:12]}")
-    if not file.schema_arrow.equals(schema.SHARD, check_metadata=False):
-        raise InvalidShardError("its columns are not those of its schema version")
-    if file.metadata.num_rows != 1:
-        raise InvalidShardError(f"{file.metadata.num_rows} rows, a shard has 1")
-
-
-def _has_footer_of(path: Path, cell_id: str) -> bool:
-    """Whether both ends of the file are those of a Parquet file whose footer names the cell."""
-    try:
-        with path.open("rb") as handle:
-            size = os.fstat(handle.fileno()).st_size
-            if size < 12 or handle.read(4) != _PARQUET_MAGIC:
-                return False
-            handle.seek(size - 8)
-            tail = handle.read(8)
-            footer_bytes = int.from_bytes(tail[:4], "little")
-            if tail[4:] != _PARQUET_MAGIC or footer_bytes > size - 12:
-                return False
-            handle.seek(size - 8 - footer_bytes)
-            return cell_id.encode() in handle.read(footer_bytes)
-    except FileNotFoundError:
-        return False
-
-
-def _attempt_table(path: Path) -> pa.Table | None:
-    """One attempt, None for a damaged file: an attempt is a note, and losing one loses no result."""
-    try:
-        with pq.ParquetFile(path) as file:
-            return file.read().select(schema.ATTEMPT.names).cast(schema.ATTEMPT)
-    except (pa.ArrowException, OSError, ValueError, KeyError):
-        return None
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except FileNotFoundError:
-        return []

@@ -21,7 +21,8 @@ from pipeline.models import staged_by_identity
 from pipeline.models.spec import cache_folder
 from pipeline.packing import CONTAINER_BYTES, unpack
 from pipeline.runner import Runner
-from pipeline.store import Study, open_study, read_shard
+from pipeline.shards import read_shard
+from pipeline.store import Study, open_study
 
 SHUFFLED_ITEMS = 16
 """Items of the second, shuffled execution: enough to see an output that depends on its neighbours."""

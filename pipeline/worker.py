@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import catalog, hub
-from pipeline.attempts import record_attempts
+from pipeline.attempts import count_attempts, record_attempts
 from pipeline.cell import Cell, Evaluation, canonical_json
 from pipeline.checkpoints import Checkpoints
 from pipeline.errors import OUT_OF_MEMORY, ProgramError, StoppedError, UserError
@@ -188,12 +188,8 @@ def _micro_batch(study: Study, resources: Resources, cells: Sequence[Cell], emit
     batch = cells[0].parameters.get("batch")
     if not isinstance(batch, int):
         return None
-    ids = {cell.cell_id for cell in cells}
-    short = Counter(
-        row["cell_id"]
-        for row in study.read_attempts().select(["cell_id", "cause"]).to_pylist()
-        if row["cell_id"] in ids and row["cause"] in OUT_OF_MEMORY
-    )
+    attempts = study.read_attempts(str(cell.cell_id) for cell in cells).select(["cell_id", "cause"])
+    short = Counter(row["cell_id"] for row in attempts.to_pylist() if row["cause"] in OUT_OF_MEMORY)
     micro_batch = resources.micro_batch_of(batch, max(short.values(), default=0))
     emit({"event": "micro_batch", "micro_batch": micro_batch})
     return micro_batch
@@ -314,7 +310,7 @@ def _row(study: Study, family: Family, encoded: Encoded, started: datetime) -> d
             "package_versions": canonical_json(package_versions()),
             "host": node_name(),
             "slurm_job_id": slurm_job_id(),
-            "attempt": _next_attempt(study, cell),
+            "attempt": 1 + count_attempts(study, [str(cell.cell_id)])[str(cell.cell_id)],
             "restarts": int(os.environ.get("SLURM_RESTART_COUNT", 0)),
             "started_utc": started,
             "finished_utc": datetime.now(UTC),
@@ -348,11 +344,6 @@ def _execution_columns(encoded: Encoded, execution: Execution, model: StagedMode
         "peak_memory_bytes": execution.peak_memory_bytes,
         "isolation": execution.isolation,
     }
-
-
-def _next_attempt(study: Study, cell: Cell) -> int:
-    attempts: list[str] = study.read_attempts().column("cell_id").to_pylist()
-    return 1 + attempts.count(cell.cell_id or "")
 
 
 def _fail(study: Study, cell: Cell, error: Exception, emit: Emit) -> None:

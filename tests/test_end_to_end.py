@@ -22,7 +22,8 @@ from pipeline.packing import unpack
 from pipeline.runner import Runner
 from pipeline.runner.items import read_outputs, write_inputs
 from pipeline.runner.reference_machine import build_view
-from pipeline.store import Study, read_shard
+from pipeline.shards import read_shard
+from pipeline.store import Study
 
 GRID = """
 study: tiny

@@ -87,18 +87,17 @@ def finish(plan: Plan, cell_id: str, wall_seconds: float) -> None:
 
 
 def fail(plan: Plan, cell_id: str, attempt: int, cause: str) -> None:
-    plan.study.record_attempt(
-        {
-            "cell_id": cell_id,
-            "attempt": attempt,
-            "cause": cause,
-            "message": "it broke",
-            "host": "here",
-            "slurm_job_id": None,
-            "restarts": 0,
-            "finished_utc": datetime(2026, 1, 1, attempt, tzinfo=UTC),
-        }
-    )
+    attempt_row = {
+        "cell_id": cell_id,
+        "attempt": attempt,
+        "cause": cause,
+        "message": "it broke",
+        "host": "here",
+        "slurm_job_id": None,
+        "restarts": 0,
+        "finished_utc": datetime(2026, 1, 1, attempt, tzinfo=UTC),
+    }
+    plan.study.record_attempts([attempt_row])
 
 
 def test_cells_of_unstaged_models_are_unresolved(grid: Path) -> None:

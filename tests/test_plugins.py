@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.store import Study, read_shard
+from pipeline.shards import read_shard
+from pipeline.store import Study
 
 ROOT = Path(__file__).resolve().parent.parent
 

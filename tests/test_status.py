@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rich.console import Console
 from pipeline import schema
 from pipeline.errors import CAUSES, UserError
 from pipeline.files import write_atomically
+from pipeline.leases import Owner
 from pipeline.status import SHOWN_ATTEMPTS, STATES, study_status, unique_id, why
 from pipeline.store import Study
 
@@ -23,6 +25,7 @@ CELLS = ("aa11" * 16, "aa22" * 16, "bb33" * 16, None)
 def plan_row(cell_id: str | None, model: str) -> dict[str, Any]:
     return dict.fromkeys(schema.PLAN.names) | {
         "cell_id": cell_id,
+        "group_id": "5ab0" if cell_id else None,
         "task": "chain-sum",
         "task_version": 1,
         "model": model,
@@ -69,8 +72,8 @@ def study(tmp_path: Path) -> Study:
     study.commit_shard(shard("aa11" * 16))
     study.commit_shard(shard("cc44" * 16))
     for number, cause in ((2, "program-memory"), (1, "killed"), (3, "program-crash")):
-        study.record_attempt(attempt("aa22" * 16, number, cause))
-    study.record_attempt(attempt("aa11" * 16, 1, "killed"))
+        study.record_attempts([attempt("aa22" * 16, number, cause)])
+    study.record_attempts([attempt("aa11" * 16, 1, "killed")])
     return study
 
 
@@ -92,6 +95,7 @@ def test_counts(study: Study) -> None:
         "queued_by_reason": {},
         "queue_note": None,
         "outside_plan": 1,
+        "unjudged_leases": [],
         "table": [
             {"task": "chain-sum", "model": "m", "family": "icl"} | none | {"done": 1, "failed": 1, "to_do": 1},
             {"task": "chain-sum", "model": "far", "family": "icl"} | none | {"unresolved": 1},
@@ -101,6 +105,19 @@ def test_counts(study: Study) -> None:
     assert f"1 failed with program-crash: {CAUSES['program-crash']}" in text
     assert "tcx status demo --why CELL" in text
     assert "1 shards are outside of the plan" in text
+
+
+def test_leases_that_nobody_here_can_judge_are_told(study: Study) -> None:
+    owner = Owner(host="login2", node="login2", pid=77, started=5, slurm_job_id=None, restart=0)
+    path = study.leases / "5ab0.json"
+    write_atomically(path, json.dumps(asdict(owner)).encode(), replace=False)
+    status = study_status(str(study.folder), None)
+    text = " ".join(rendered(status).split())
+    assert "3 cells (group 5ab0) are worked on by process 77 on login2 since 20" in text
+    assert f"delete {path}" in text.replace(" /", "/").replace("delete/", "delete /")
+    (told,) = json.loads(json.dumps(status.to_json()))["unjudged_leases"]
+    assert told.pop("since").startswith("20")
+    assert told == {"group_id": "5ab0", "owner": asdict(owner), "path": str(path)}
 
 
 def test_a_damaged_shard_counts_as_not_done(study: Study) -> None:
@@ -135,7 +152,7 @@ def test_why_a_cell_failed(study: Study) -> None:
 
 def test_only_the_last_attempts_are_shown(study: Study) -> None:
     for number in range(4, 4 + SHOWN_ATTEMPTS):
-        study.record_attempt(attempt("aa22" * 16, number, "program-memory"))
+        study.record_attempts([attempt("aa22" * 16, number, "program-memory")])
     found = why(str(study.folder), "aa22", None)
     assert [row["attempt"] for row in found.attempts] == list(range(4, 4 + SHOWN_ATTEMPTS))
 

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ import pytest
 
 from pipeline import schema
 from pipeline.errors import InvalidShardError, TaskComplexityError, UserError
-from pipeline.files import TEMPORARY_SUFFIX, write_atomically
-from pipeline.store import Study, open_study, read_shard, results_folder
+from pipeline.files import TEMPORARY_SUFFIX, read_patiently, write_atomically
+from pipeline.shards import read_shard
+from pipeline.store import Study, open_study, results_folder
 
 CELL = hashlib.sha256(b"cell").hexdigest()
 
@@ -129,6 +131,18 @@ class TestWriteAtomically:
         assert (tmp_path / "file").read_bytes() == b"one"
         assert not leftovers(tmp_path)
 
+    def test_a_link_that_was_made_before_its_answer_was_lost_is_ours(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        assert write_atomically(path, b"one", replace=False, check=lambda temporary: os.link(temporary, path))
+        assert path.read_bytes() == b"one"
+        # Another file with two links, and ours with two links but at another place, are not.
+        os.link(path, tmp_path / "second")
+        assert not write_atomically(
+            path, b"two", replace=False, check=lambda temporary: os.link(temporary, tmp_path / "elsewhere")
+        )
+        assert path.read_bytes() == b"one"
+        assert not leftovers(tmp_path)
+
     def test_other_errors_of_link_are_raised(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(*_: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -137,6 +151,34 @@ class TestWriteAtomically:
         with pytest.raises(OSError, match="No space left"):
             write_atomically(tmp_path / "file", b"one", replace=False)
         assert list(tmp_path.iterdir()) == []
+
+
+class TestReadPatiently:
+    """A link to itself stands for a file that cannot be read for a while: opening it is an error of the system."""
+
+    def test_an_error_that_passes(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        path.symlink_to(path)
+        (tmp_path / "new").write_bytes(b"content")
+        mend = threading.Timer(0.3, lambda: (tmp_path / "new").replace(path))
+        mend.start()
+        assert read_patiently(path.read_bytes) == b"content"
+        mend.join()
+
+    def test_an_error_that_stays(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        path.symlink_to(path)
+        start = time.monotonic()
+        with pytest.raises(OSError, match="symbolic links"):
+            read_patiently(path.read_bytes)
+        assert 1 < time.monotonic() - start < 10
+
+    def test_an_absent_file_is_so_at_once(self, tmp_path: Path) -> None:
+        start = time.monotonic()
+        for _ in range(100):
+            with pytest.raises(FileNotFoundError):
+                read_patiently((tmp_path / "file").read_bytes)
+        assert time.monotonic() - start < 1
 
 
 class TestPrograms:
@@ -256,6 +298,17 @@ class TestShards:
         (truncated.parent / f".{cells[3]}.parquet.1{TEMPORARY_SUFFIX}").write_bytes(b"half")
         assert study.valid_cells() == {cells[0], cells[3], cells[4]}
 
+    def test_a_shard_that_cannot_be_read_for_a_while(self, study: Study, tmp_path: Path) -> None:
+        study.commit_shard(shard_row())
+        path = study.shard_path(CELL)
+        path.rename(tmp_path / "away")
+        path.symlink_to(path)
+        assert study.valid_cells() == set()
+        mend = threading.Timer(0.3, lambda: (tmp_path / "away").replace(path))
+        mend.start()
+        assert study.valid_cells() == {CELL}
+        mend.join()
+
     def test_quarantine_keeps_file_and_reason(self, study: Study) -> None:
         study.commit_shard(shard_row())
         content = study.shard_path(CELL).read_bytes()
@@ -268,15 +321,76 @@ class TestShards:
 
 class TestAttempts:
     def test_all_are_kept_in_order(self, study: Study) -> None:
-        study.record_attempt(attempt_row(2, "program-memory"))
-        study.record_attempt(attempt_row(1, "code"))
-        study.record_attempt(attempt_row(1, "code"))
+        study.record_attempts([attempt_row(2, "program-memory")])
+        study.record_attempts([attempt_row(1, "code"), attempt_row(1, "code")])
         assert study.read_attempts()["cause"].to_pylist() == ["code", "code", "program-memory"]
 
-    def test_damaged_ones_are_skipped(self, study: Study) -> None:
-        study.record_attempt(attempt_row(1, "code")).write_bytes(b"half")
+    def test_one_event_is_one_file(self, study: Study) -> None:
+        cells = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(100)]
+        study.record_attempts([attempt_row(1, "environment") | {"cell_id": cell} for cell in cells])
+        study.record_attempts([])
+        assert len(attempt_files(study)) == 1
+        assert study.read_attempts()["cell_id"].to_pylist() == sorted(cells)
+        assert study.read_attempts(cells[3:5])["cell_id"].to_pylist() == sorted(cells[3:5])
+        assert study.read_attempts([]).num_rows == 0
+
+    def test_files_of_one_row_stay_readable(self, study: Study) -> None:
+        path = study.attempts / CELL[:2] / f"{CELL}.1.0123abcd.parquet"
+        path.parent.mkdir(parents=True)
+        pq.write_table(schema.table_of([attempt_row(1, "killed")], schema.ATTEMPT), path)
+        study.record_attempts([attempt_row(2, "code")])
+        assert study.read_attempts()["cause"].to_pylist() == ["killed", "code"]
+
+    def test_damaged_and_half_ones_are_skipped(self, study: Study) -> None:
+        study.record_attempts([attempt_row(1, "code")])
+        (path,) = attempt_files(study)
+        path.write_bytes(path.read_bytes()[:-9])
+        (path.parent / f".{path.name}.1{TEMPORARY_SUFFIX}").write_bytes(b"half")
+        (study.attempts / "notes.txt").write_text("kept by a person")
         assert study.read_attempts().schema.equals(schema.ATTEMPT)
         assert study.read_attempts().num_rows == 0
+
+    def test_each_file_is_read_once(self, study: Study) -> None:
+        study.record_attempts([attempt_row(1, "code")])
+        assert study.read_attempts().num_rows == 1
+        (path,) = attempt_files(study)
+        path.write_bytes(b"not read again")
+        folders = f"{Path(__file__).parents[1]}:{Path(__file__).parent}"
+        other = [sys.executable, "-c", RECORDER, str(study.folder)]
+        subprocess.run(other, env={**os.environ, "PYTHONPATH": folders}, check=True)
+        assert study.read_attempts()["cause"].to_pylist() == ["code", "killed"]
+        path.unlink()
+        assert study.read_attempts()["cause"].to_pylist() == ["killed"]
+
+    def test_thousands_of_events_cost_little_when_read_again(self, study: Study) -> None:
+        for number in range(2000):
+            write_quickly(study, number)
+        assert study.read_attempts().num_rows == 2000
+        start = time.perf_counter()
+        for _ in range(10):
+            assert study.read_attempts([CELL]).num_rows == 2000
+        # Reading all of them again takes 10 times as long or more.
+        assert (time.perf_counter() - start) / 10 < 0.15
+
+
+RECORDER = """
+import sys
+from pathlib import Path
+from test_store import attempt_row
+from pipeline.store import Study
+Study(Path(sys.argv[1])).record_attempts([attempt_row(2, "killed")])
+"""
+
+
+def attempt_files(study: Study) -> list[Path]:
+    return sorted(study.attempts.glob("*/[!.]*.parquet"))
+
+
+def write_quickly(study: Study, number: int) -> None:
+    """An attempt without the wait for the disk."""
+    path = study.attempts / f"{number % 256:02x}" / f"{number}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(schema.table_of([attempt_row(number, "code")], schema.ATTEMPT), path)
 
 
 def test_unreduced_study_says_what_to_do(study: Study) -> None:

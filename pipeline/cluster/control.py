@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.attempts import count_attempts, record_attempts
+from pipeline.attempts import attempt_rows, count_attempts
 from pipeline.cell import Cell
 from pipeline.cluster.queue import look
 from pipeline.cluster.slurm import scancel
@@ -78,7 +78,9 @@ def cancel(
     scancel(saving, signal="INT")
     cells = {cell_id for of_job in jobs.values() for cell_id in of_job}
     open_cells, earlier = cells - study.valid_cells(cells), count_attempts(study)
+    rows = []
     for job_id, of_job in jobs.items():
         owner = at_work.get(job_id) or replace(this_owner(), slurm_job_id=job_id)
-        record_attempts(study, sorted(of_job & open_cells), "cancelled", "by tcx cancel", owner, earlier)
+        rows += attempt_rows(sorted(of_job & open_cells), "cancelled", "by tcx cancel", owner, earlier)
+    study.record_attempts(rows)
     return Cancelled(job_ids=tuple(sorted(jobs)), num_cells=len(open_cells))

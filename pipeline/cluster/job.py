@@ -25,7 +25,7 @@ from pipeline.cluster.ranks import Leader, RanksError, follow
 from pipeline.cluster.sbatch import AGAIN_STATUS, SETUP_FAILED_STATUS
 from pipeline.cluster.slurm import job_is_gone
 from pipeline.errors import UserError
-from pipeline.files import write_atomically
+from pipeline.files import read_patiently, write_atomically
 from pipeline.leases import lease, slurm_job_id, this_owner
 from pipeline.pool import Worker
 from pipeline.snapshot import check_environment
@@ -199,7 +199,7 @@ def _is_stuck(
     path = submission.started(index)
     restart = int(os.environ.get("SLURM_RESTART_COUNT", 0))
     try:
-        starts: dict[str, list[int]] = json.loads(path.read_text())
+        starts: dict[str, list[int]] = json.loads(read_patiently(path.read_text))
     except FileNotFoundError:
         starts = {}
     earlier = [starts[key] for key in sorted(starts, key=int) if int(key) < restart]

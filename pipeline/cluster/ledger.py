@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.files import write_atomically
+from pipeline.files import read_patiently, write_atomically
 from pipeline.resources import Resources
 from pipeline.store import Study, read_cells
 
@@ -144,7 +144,7 @@ def intend(study: Study, cells: pa.Table, batches: Sequence[int], facts: dict[st
 def read_submission(study: Study, token: str) -> Submission:
     """A submission by its token."""
     folder = submission_folder(study, token)
-    intent = json.loads((folder / "intent.json").read_text())
+    intent = json.loads(read_patiently((folder / "intent.json").read_text))
     job = _read_json(folder / "job.json")
     return Submission(
         study=study,
@@ -159,7 +159,7 @@ def read_submission(study: Study, token: str) -> Submission:
 
 def intent_of(study: Study, token: str) -> dict[str, Any]:
     """Everything that was kept of a submission before `sbatch`."""
-    content: dict[str, Any] = json.loads((submission_folder(study, token) / "intent.json").read_text())
+    content: dict[str, Any] = json.loads(read_patiently((submission_folder(study, token) / "intent.json").read_text))
     return content
 
 
@@ -180,7 +180,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads(read_patiently(path.read_text))
         return content
     except FileNotFoundError:
         return None

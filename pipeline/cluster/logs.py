@@ -14,8 +14,9 @@ from pipeline.cluster.ledger import submissions
 from pipeline.cluster.sbatch import log_files
 from pipeline.cluster.slurm import has_ended
 from pipeline.errors import InvalidShardError, UserError
+from pipeline.shards import read_shard_columns
 from pipeline.status import unique_id
-from pipeline.store import Study, open_study, read_shard_columns
+from pipeline.store import Study, open_study
 
 LOOK_SECONDS = 0.5
 ASK_SECONDS = 10.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from pipeline.cluster.slurm import NoAnswerError, SubmitLimitError, live_tasks, 
 from pipeline.errors import CAUSES, TaskComplexityError, UserError
 from pipeline.files import write_atomically
 from pipeline.grid import read_grid
+from pipeline.leases import Unjudged, unjudged, unjudged_lines
 from pipeline.models.spec import CACHE_VARIABLE, cache_folder
 from pipeline.plan import make_plan
 from pipeline.pool import WORKER_ENVIRONMENT
@@ -57,6 +59,8 @@ class SubmitSummary:
         unit: what the site bills in, None where the profile says of no billing.
         expected: cost of what was submitted, as expected.
         worst: its cost when every job runs to its time limit.
+        unjudged_leases: those of which nothing here can tell whether their owners are gone: jobs leave them alone.
+        group_cells: cells of each group of the plan.
     """
 
     study_folder: Path
@@ -76,6 +80,8 @@ class SubmitSummary:
     unit: str | None
     expected: Cost
     worst: Cost
+    unjudged_leases: tuple[Unjudged, ...]
+    group_cells: Mapping[str | None, int]
 
     def render(self, console: Console) -> None:
         """Print for people."""
@@ -94,6 +100,7 @@ class SubmitSummary:
             lines.append(f"{count:,} cells failed by {cause} ({CAUSES[cause]}) and are held: --retry {cause}")
         if self.unresolved:
             lines.append(f"{self.unresolved:,} cells have a base model that is not staged")
+        lines += unjudged_lines(self.unjudged_leases, self.group_cells)
         if self.avoided_nodes:
             lines.append(f"avoided nodes, which lost {BAD_NODE_CELLS} cells or more: {', '.join(self.avoided_nodes)}")
         if self.reduce_job_id:
@@ -106,7 +113,8 @@ class SubmitSummary:
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionary for scripts."""
-        content = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        content = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "group_cells"}
+        content["unjudged_leases"] = [lease.to_json() for lease in self.unjudged_leases]
         costs = {"expected": self.expected.to_json(), "worst": self.worst.to_json()}
         return {**content, "study_folder": str(self.study_folder), "job_ids": list(self.job_ids), **costs}
 
@@ -209,6 +217,8 @@ def submit(
         unit=None if profile.billing is None else profile.billing.unit,
         expected=expected_cost(profile, shaped),
         worst=worst_cost(profile, shaped),
+        unjudged_leases=unjudged(study),
+        group_cells=Counter(row.group_id for row in plan.rows),
     )
 
 

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from pipeline import schema
 from pipeline.errors import InvalidShardError
-from pipeline.store import READ_THREADS, Study, read_shard_columns
+from pipeline.files import READ_THREADS
+from pipeline.shards import read_shard_columns
+from pipeline.store import Study
 
 Row = dict[str, Any]
 
@@ -257,9 +259,8 @@ def _precedence(row: Row) -> tuple[float, str, str]:
 def _failures(studies: Iterable[Study], undone: dict[str, Row]) -> tuple[Failure, ...]:
     attempts: dict[str, list[Row]] = defaultdict(list)
     for study in studies:
-        for row in study.read_attempts().to_pylist():
-            if row["cell_id"] in undone:
-                attempts[row["cell_id"]].append(row)
+        for row in study.read_attempts(undone).to_pylist():
+            attempts[row["cell_id"]].append(row)
     failures = []
     for cell_id, rows in sorted(attempts.items()):
         last = rows[-1]  # attempts are read in order

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from pipeline import schema
 from pipeline.cell import canonical_json
+from pipeline.files import READ_THREADS
 from pipeline.metrics import METRICS
 from pipeline.reduce.intervals import NO_INTERVAL, Floats, percentile_interval, resampled_performances, wilson_interval
 from pipeline.reduce.merge import Row, read_statistics
-from pipeline.store import READ_THREADS
 
 FLOOR_VIEW = "floor"
 """View of the families whose programs ignore the base model."""

@@ -63,11 +63,11 @@ def test_cells_that_came_short_get_more_and_come_apart(plan: Callable[[], Plan])
     study, rows = plan().study, plan().rows
     first, second, third = (str(row.cell_id) for row in rows)
     for number, (cause, job) in enumerate([("timeout", "1_0"), ("timeout", "2_0"), ("oom-host", "3_0")], start=1):
-        study.record_attempt(attempt(first, number, cause, job=job))
+        study.record_attempts([attempt(first, number, cause, job=job)])
     # The ladder of micro-batches fails many times in one start of a job: that is one want of memory.
     for number in range(1, 4):
-        study.record_attempt(attempt(second, number, "oom-host", job="4_0"))
-    study.record_attempt(attempt(third, 1, "preempted"))
+        study.record_attempts([attempt(second, number, "oom-host", job="4_0")])
+    study.record_attempts([attempt(third, 1, "preempted")])
     chosen = select(plan(), queued=(), attempts=study.read_attempts())
     assert [group.need for group in chosen.wanted] == [Need(4, 2), Need(1, 2), Need(1, 1)]
     usual, once = chosen.wanted[2].cost_seconds, chosen.wanted[0].cost_seconds
@@ -86,10 +86,10 @@ def test_doubling_ends(plan: Callable[[], Plan]) -> None:
     study, rows = plan().study, plan().rows
     cell = str(rows[0].cell_id)
     for number in range(MOST_DOUBLINGS + 1):
-        study.record_attempt(attempt(cell, number + 1, "timeout", job=f"{number}_0"))
+        study.record_attempts([attempt(cell, number + 1, "timeout", job=f"{number}_0")])
     (group, *_) = select(plan(), queued=(), attempts=study.read_attempts()).wanted
     assert group.need == Need(2**MOST_DOUBLINGS, 1)
-    study.record_attempt(attempt(cell, MOST_DOUBLINGS + 2, "timeout", job="last"))
+    study.record_attempts([attempt(cell, MOST_DOUBLINGS + 2, "timeout", job="last")])
     held = select(plan(), queued=(), attempts=study.read_attempts())
     assert held.held == {"timeout": 1}
     assert len(held.wanted) == 2
@@ -117,8 +117,8 @@ def test_the_report_of_nodes_has_the_proof(plan: Callable[[], Plan]) -> None:
     empty = report_nodes(str(study.folder), 24, None)
     assert empty.nodes == ()
     for number, cell in enumerate(cells[:2]):
-        study.record_attempt(attempt(cell, 1, "node", job=f"{number}_0", host="node1"))
-    study.record_attempt(attempt(cells[2], 1, "node", host="node2"))
+        study.record_attempts([attempt(cell, 1, "node", job=f"{number}_0", host="node1")])
+    study.record_attempts([attempt(cells[2], 1, "node", host="node2")])
     worst, other = report_nodes(str(study.folder), 24, None).to_json()["nodes"]
     assert (worst["node"], worst["cells"], worst["jobs"]) == ("node1", sorted(cells[:2]), ["0_0", "1_0"])
     assert worst["avoided_until_utc"] > datetime.now(UTC).isoformat()

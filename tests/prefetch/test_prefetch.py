@@ -17,7 +17,8 @@ import yaml
 import pipeline.hub
 from pipeline.errors import CAUSES, UserError
 from pipeline.prefetch.children import prove
-from pipeline.store import Study, read_shard
+from pipeline.shards import read_shard
+from pipeline.store import Study
 from pipeline.worker import _cause, _task
 
 from .conftest import DATA, GRID, MODEL, ROOT, Hub, World, data_files

@@ -33,9 +33,9 @@ def test_completeness(make_study: MakeStudy) -> None:
     failed, missing, outside = shard_row("failed", seed=1), shard_row("missing", seed=2), shard_row("outside")
     unresolved = shard_row("unresolved") | {"cell_id": None}
     study = make_study([done, infeasible, outside], planned=[done, infeasible, failed, missing, unresolved])
-    study.record_attempt(attempt_row(failed["cell_id"], 2, "program-memory"))
-    study.record_attempt(attempt_row(failed["cell_id"], 1, "code"))
-    study.record_attempt(attempt_row(done["cell_id"], 1, "code"))  # it worked later
+    study.record_attempts([attempt_row(failed["cell_id"], 2, "program-memory")])
+    study.record_attempts([attempt_row(failed["cell_id"], 1, "code")])
+    study.record_attempts([attempt_row(done["cell_id"], 1, "code")])  # it worked later
     merged = merge_shards([study])
     completeness = merged.completeness
     assert {row["cell_id"] for row in merged.rows} == {done["cell_id"], infeasible["cell_id"]}

@@ -307,7 +307,8 @@ FAULTS: dict[str, Callable[[Campaign], bool]] = {
 
 def digests(study: Path) -> dict[str, str]:
     """Digest of the program of each cell, from the columns of the shards that the reducer reads too."""
-    from pipeline.store import Study, read_shard_columns
+    from pipeline.shards import read_shard_columns
+    from pipeline.store import Study
 
     return {
         path.stem: read_shard_columns(path, path.stem, ["cell_id", "program_sha256"])["program_sha256"][0].as_py()

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.store import Study, read_shard
+from pipeline.shards import read_shard
+from pipeline.store import Study
 
 ROOT = Path(__file__).resolve().parents[2]
 GRID = """

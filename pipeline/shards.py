@@ -1,0 +1,109 @@
+"""Shards as they are read: what makes a file one, and what is wrong with one that is none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import schema
+from pipeline.errors import InvalidShardError
+from pipeline.files import read_patiently
+
+_PARQUET_MAGIC = b"PAR1"
+
+
+def read_shard(path: Path, cell_id: str) -> dict[str, Any]:
+    """The one row of a shard.
+
+    Args:
+        path: the file.
+        cell_id: the cell that it must be of.
+
+    Raises:
+        InvalidShardError: truncated, damaged, no Parquet file, of another cell or of another schema.
+        FileNotFoundError: no file.
+    """
+    row: dict[str, Any] = read_shard_columns(path, cell_id, schema.SHARD.names).to_pylist()[0]
+    schema.check_row(row)
+    return row
+
+
+def read_shard_columns(path: Path, cell_id: str, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a shard, without reading the others. Identity and schema are checked, the row's rules are not.
+
+    Args:
+        path: the file.
+        cell_id: the cell that it must be of.
+        columns: names of columns, `test.performance` for a field of a nested one; must include `cell_id`.
+
+    Raises:
+        InvalidShardError: truncated, damaged, no Parquet file, of another cell or of another schema.
+        FileNotFoundError: no file.
+    """
+
+    def read() -> pa.Table:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            _check_footer(file, cell_id)
+            table = file.read(columns=list(columns), use_threads=False)
+            if table["cell_id"].to_pylist() != [cell_id]:
+                raise InvalidShardError("its row is of another cell than its metadata say")
+            return table
+
+    try:
+        return read_patiently(read)
+    except InvalidShardError as error:
+        raise InvalidShardError(f"{path}: {error}") from error
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        # An error of the file system carries a number; Arrow reports damaged content as OSError without one.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise InvalidShardError(f"{path}: damaged or no Parquet file ({str(error).splitlines()[0]})") from error
+
+
+def _check_footer(file: pq.ParquetFile, cell_id: str) -> None:
+    metadata = file.schema_arrow.metadata or {}
+    version = metadata.get(b"schema_version", b"none").decode(errors="replace")
+    if version != str(schema.SCHEMA_VERSION):
+        raise InvalidShardError(f"schema version {version}, this is version {schema.SCHEMA_VERSION}")
+    found = metadata.get(b"cell_id", b"none").decode(errors="replace")
+    if found != cell_id:
+        raise InvalidShardError(f"shard of cell {found[:12]}, not of {cell_id[:12]}")
+    if not file.schema_arrow.equals(schema.SHARD, check_metadata=False):
+        raise InvalidShardError("its columns are not those of its schema version")
+    if file.metadata.num_rows != 1:
+        raise InvalidShardError(f"{file.metadata.num_rows} rows, a shard has 1")
+
+
+def has_footer_of(path: Path, cell_id: str) -> bool:
+    """Whether both ends of the file are those of a Parquet file whose footer names the cell.
+
+    A file that stays unreadable counts as absent, and its cell is made again: no error of a disk ends a job here.
+
+    Raises:
+        PermissionError: the file is there and not for this user, whose jobs would make all of it again.
+    """
+
+    def look() -> bool:
+        with path.open("rb") as handle:
+            size = os.fstat(handle.fileno()).st_size
+            if size < 12 or handle.read(4) != _PARQUET_MAGIC:
+                return False
+            handle.seek(size - 8)
+            tail = handle.read(8)
+            footer_bytes = int.from_bytes(tail[:4], "little")
+            if tail[4:] != _PARQUET_MAGIC or footer_bytes > size - 12:
+                return False
+            handle.seek(size - 8 - footer_bytes)
+            return cell_id.encode() in handle.read(footer_bytes)
+
+    try:
+        return read_patiently(look)
+    except PermissionError:
+        raise
+    except OSError:
+        return False
