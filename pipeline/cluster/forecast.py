@@ -234,6 +234,7 @@ def _checked(study: Study, profile: Profile, waves: list[list[Array]]) -> list[l
                 token="check",
                 submitted_utc=datetime.now(UTC),
                 user="",
+                cluster=None,
                 num_batches=len(array.batches),
                 job_id=None,
                 is_void=False,

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.files import read_patiently, write_atomically
+from pipeline.machine import cluster_name
 from pipeline.resources import Resources
 from pipeline.store import Study, read_cells
 
@@ -36,6 +37,7 @@ class Submission:
         token: random, in the job's name.
         submitted_utc: when the intent was written.
         user: who submitted it.
+        cluster: to which Slurm, None where that was not known.
         num_batches: tasks of the array.
         job_id: id of the array, None before `sbatch` has answered.
         is_void: there is no such job.
@@ -45,6 +47,7 @@ class Submission:
     token: str
     submitted_utc: datetime
     user: str
+    cluster: str | None
     num_batches: int
     job_id: str | None
     is_void: bool
@@ -136,7 +139,8 @@ def intend(study: Study, cells: pa.Table, batches: Sequence[int], facts: dict[st
 
     write_atomically(folder / "cells.parquet", write, replace=False)
     now = datetime.now(UTC).isoformat()
-    intent = {**facts, "submitted_utc": now, "user": getpass.getuser(), "num_batches": len(set(batches))}
+    who = {"user": getpass.getuser(), "cluster": cluster_name()}
+    intent = {**facts, **who, "submitted_utc": now, "num_batches": len(set(batches))}
     _write_json(folder / "intent.json", intent)
     return read_submission(study, token)
 
@@ -151,6 +155,7 @@ def read_submission(study: Study, token: str) -> Submission:
         token=token,
         submitted_utc=datetime.fromisoformat(intent["submitted_utc"]),
         user=intent["user"],
+        cluster=intent["cluster"],
         num_batches=intent["num_batches"],
         job_id=None if job is None else job["job_id"],
         is_void=job is None and (folder / "void.json").exists(),

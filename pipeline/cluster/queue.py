@@ -16,6 +16,7 @@ from pipeline.cluster.ledger import Submission, submissions
 from pipeline.cluster.sbatch import SETUP_FAILED_STATUS
 from pipeline.cluster.slurm import EndedTask, LiveTask, ended_tasks, find_job, live_tasks
 from pipeline.leases import Owner, abandoned, drop_lease, this_owner
+from pipeline.machine import cluster_name
 from pipeline.store import Study
 
 CAUSE_OF_STATE = {
@@ -80,7 +81,7 @@ def look(study: Study) -> Queue:
         SlurmError: Slurm does not answer.
     """
     # Before the question: a job that is submitted in between must not count as one that has left the queue.
-    known = submissions(study)
+    known = _of_this_cluster(study)
     tasks = live_tasks(submission.user for submission in known)
     _settle(study, known, tasks)
     return _joined(study, tasks)
@@ -90,7 +91,7 @@ def _joined(study: Study, tasks: Sequence[LiveTask]) -> Queue:
     by_name = _by_name(tasks)
     cells: dict[str, Queued] = {}
     mine: list[LiveTask] = []
-    for submission in submissions(study):
+    for submission in _of_this_cluster(study):
         live = by_name.get(submission.job_name, [])
         is_on_its_way = submission.job_id is None and not submission.is_void and not live
         if not live and not is_on_its_way:
@@ -105,6 +106,12 @@ def _joined(study: Study, tasks: Sequence[LiveTask]) -> Queue:
                 cells.update(dict.fromkeys(group, queued))
     user = getpass.getuser()
     return Queue(cells, tuple(mine), sum(task.user == user for task in tasks))
+
+
+def _of_this_cluster(study: Study) -> list[Submission]:
+    """What this Slurm can tell of: several clusters may write into one study."""
+    here = cluster_name()
+    return [submission for submission in submissions(study) if submission.cluster in (None, here)]
 
 
 def _queued(task: LiveTask) -> Queued:
