@@ -191,7 +191,9 @@ def submit(
     retry: Annotated[
         str | None,
         typer.Option(
-            "--retry", metavar="CAUSE", help="Only cells that failed with this cause; 'failed' for any cause."
+            "--retry",
+            metavar="CAUSE",
+            help="Only cells that failed with this cause; 'oom' for all want of memory, 'failed' for any cause.",
         ),
     ] = None,
     reduce: Annotated[
@@ -307,7 +309,7 @@ def status(
     ] = False,
     every: Annotated[
         float, typer.Option("--every", min=1, metavar="SECONDS", help="Time between looks of --watch.")
-    ] = 10,
+    ] = 30,
     results: Results = None,
     as_json: AsJson = False,
 ) -> None:
@@ -468,9 +470,10 @@ def _part(text: str) -> tuple[int, int]:
 
 def _cause(text: str | None) -> str | None:
     from pipeline.catalog import unknown_name
+    from pipeline.cluster.selection import RETRY_GROUPS
     from pipeline.errors import CAUSES, UserError
 
-    if text is not None and text not in (known := ("failed", *CAUSES)):
+    if text is not None and text not in (known := (*RETRY_GROUPS, *CAUSES)):
         raise UserError(unknown_name("cause", text, known))
     return text
 

@@ -65,7 +65,7 @@ CAUSES = {
     "program-crash": "the program ended with an error",
     "program-output": "the program ended well but its output is not one JSON object a line for each input",
     "program-memory": "the program, or the process that holds it, was killed for want of memory",
-    "oom-gpu": "adaptation asked for more memory than the GPU has, with the smallest micro-batch too",
+    "oom-gpu": "adaptation asked for more memory than the GPU has",
     "oom-host": "the job or the adaptation asked for more memory than the node gives",
     "code": "an error inside this package or a library it calls",
     "data": "the base model or the data of the task are not on this machine, or not those of the plan and the lock",

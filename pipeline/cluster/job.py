@@ -28,7 +28,7 @@ from pipeline.errors import UserError
 from pipeline.files import read_patiently, write_atomically
 from pipeline.leases import lease, slurm_job_id, this_owner
 from pipeline.pool import Worker
-from pipeline.snapshot import check_environment
+from pipeline.snapshot import check_environment, environment
 from pipeline.store import Study
 from pipeline.supervise import run_group
 from pipeline.team import Member
@@ -101,7 +101,7 @@ def run_batch(study_folder: str, token: str) -> int:
     rank = int(os.environ.get("SLURM_PROCID", 0))
     _say(f"job {slurm_job_id()}, process {rank}: {len(cells)} cells in {len(groups)} groups")
     try:
-        check_environment(intent_of(study, token)["environment"])
+        check_environment(_expected_environment(submission))
     except UserError as error:
         if rank == 0:
             record_attempts(study, sorted(cells - study.valid_cells(cells)), "environment", str(error))
@@ -131,6 +131,17 @@ def run_batch(study_folder: str, token: str) -> int:
             record_attempts(study, sorted(cells - study.valid_cells(cells)), "node", str(error), owner)
         _say(str(error))
         return 1
+
+
+def _expected_environment(submission: Submission) -> dict[str, Any]:
+    """That of the submission; in containers, that of the first job which has come so far."""
+    expected: dict[str, Any] | None = intent_of(submission.study, submission.token)["environment"]
+    if expected is not None:
+        return expected
+    path = submission.folder / "environment.json"
+    write_atomically(path, json.dumps(environment()).encode(), replace=False)
+    found: dict[str, Any] = json.loads(read_patiently(path.read_text))
+    return found
 
 
 def _take_own_gpu() -> None:

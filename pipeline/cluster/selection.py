@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from pipeline.cluster.batches import Group, Need, groups_of, part_of
-from pipeline.errors import HOST_MEMORY
+from pipeline.errors import CAUSES, HOST_MEMORY, OUT_OF_MEMORY
 from pipeline.plan import Plan, PlanRow
 from pipeline.status import DONE, FAILED
 
@@ -29,6 +29,8 @@ HELD_AFTER_ATTEMPTS = {
     "timeout": 8,
 }
 """Cause of the last attempt -> attempts with it after which a cell waits for `--retry`: it would fail again so."""
+RETRY_GROUPS = {"failed": frozenset(CAUSES), "oom": OUT_OF_MEMORY | HOST_MEMORY}
+"""Words for several causes that `--retry` takes."""
 TOO_SHORT = frozenset({"timeout", "stuck"})
 MOST_DOUBLINGS = 6
 """Time and memory of a job are doubled no more often, whatever the profile allows."""
@@ -72,8 +74,8 @@ def select(
         queued: ids of the cells that are in the queue.
         attempts: those that failed, of the columns of `schema.ATTEMPT`.
         part: part i of n of the plan.
-        retry: only cells that failed with this cause, or `failed` for any; also those that are held. None for all but
-            those that are held.
+        retry: only cells that failed with this cause, or with one of `RETRY_GROUPS`; also those that are held. None
+            for all but those that are held.
     """
     groups = part_of(groups_of(row for row in plan.rows if row.group_id is not None), *part)
     rows = [row for group in groups for row in group.rows]
@@ -118,4 +120,4 @@ def _is_held(row: PlanRow, tries: Counter[tuple[str, str]]) -> bool:
 
 
 def _is_asked(row: PlanRow, retry: str) -> bool:
-    return row.state.name == FAILED and retry in ("failed", row.state.cause)
+    return row.state.name == FAILED and row.state.cause in RETRY_GROUPS.get(retry, {retry})

@@ -144,8 +144,8 @@ def submit(
         settings: values that win over those of the profile.
         results: folder of the studies, None for the default.
         part: part i of n of the grid.
-        retry: only cells that failed with this cause, or `failed` for any; also those that are held. None for all but
-            those that are held.
+        retry: only cells that failed with this cause, or one of `selection.RETRY_GROUPS`; also those that are held.
+            None for all but those that are held.
         reduce: add a job that reduces after all others.
         max_cost: refuse when everything that is to do may cost more, in the unit of the profile; None for any cost.
         console: where progress is shown.
@@ -264,7 +264,9 @@ def _submit_wave(
     facts = {
         "profile": profile.name,
         "code": str(code.name),
-        "environment": environment(),
+        # What a container holds is not known here: its first job tells.
+        "environment": environment() if profile.python is None else None,
+        "python": profile.python_command,
         "signal_lead_seconds": profile.signal_lead_seconds,
         "grace_seconds": profile.grace_seconds,
     }

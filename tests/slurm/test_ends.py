@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,3 +170,15 @@ def test_processes_of_a_whole_node_share_its_cells(quiet_cluster: Cluster, place
     assert sum("done (ok" in text for text in said.values()) > 1
     state = "sacct", "--allocations", "--noheader", "--parsable2", "--format=State", f"--jobs={sent['job_ids'][0]}"
     assert cluster.run(*state).stdout.split() == ["COMPLETED"]
+
+
+def test_the_first_job_says_what_a_container_holds(quiet_cluster: Cluster, place: Path) -> None:
+    """`python` is a command of its own here: what it finds is not what the submitting shell knows."""
+    cluster, study = quiet_cluster, Study(place / "results" / "small")
+    python = f"env CONTAINER=1 {sys.executable}"
+    sent = submit(cluster, place, "--set", f"python={python}", "--part", "1/3", grid="small.yaml")
+    cluster.until(is_empty(cluster), 120)
+    assert status(cluster, place, "small")["states"]["done"] == sent["submitted"] > 0
+    (submission,) = submissions(study)
+    packages = json.loads((submission.folder / "environment.json").read_text())["packages"]
+    assert packages["torch"].startswith("2.")
