@@ -192,7 +192,9 @@ def _tell_never_begun(
 def _cause_before_start(job_id: str, task: EndedTask | None) -> tuple[str, str]:
     if task is None:
         return "lost", f"job {job_id} left the queue before it had begun, and accounting does not know it"
-    where = f"job {job_id} ended as {task.state} with status {task.status} on {task.nodes} before it had begun"
+    where = (
+        f"job {job_id} ended as {task.state} with status {task.status} on {task.nodes or 'no node'} before it had begun"
+    )
     if task.status == SETUP_FAILED_STATUS:
         return "environment", f"{where}: the setup of the profile failed there; the log of the job has the line"
     return CAUSE_BEFORE_START.get(task.state, "lost"), where

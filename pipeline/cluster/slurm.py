@@ -115,9 +115,18 @@ def ended_tasks(job_ids: Sequence[str], since: datetime) -> dict[tuple[str, int]
     found: dict[tuple[str, int], EndedTask] = {}
     for line in text.splitlines():
         job, state, exit_code, nodes = line.split("|", 3)
-        job_id, _, index = job.partition("_")
-        if index.isdigit() or not index:
-            found[job_id, int(index or 0)] = EndedTask(state.split()[0], int(exit_code.partition(":")[0]), nodes)
+        job_id, _, indices = job.partition("_")
+        task = EndedTask(state.split()[0], int(exit_code.partition(":")[0]), "" if nodes == NO_NODES else nodes)
+        found |= {(job_id, index): task for index in _indices(indices)}
+    return found
+
+
+def _indices(text: str) -> list[int]:
+    """Numbers of array tasks as Slurm writes them: `3`, `[0-4,7%2]` for tasks that never ran; a single job has 0."""
+    found: list[int] = []
+    for part in text.strip("[]").partition("%")[0].split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first or 0), int(last or first or 0) + 1)
     return found
 
 
@@ -216,6 +225,7 @@ def has_ended(job_id: str) -> bool:
         return "Invalid job id" in str(error)  # so long ago that Slurm has forgotten it
 
 
+NO_NODES = "None assigned"
 _TIMED_OUT = -1
 
 

@@ -10,6 +10,7 @@ twice, equal digests of all programs, equal tables. Say the same command again t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -251,17 +252,18 @@ def flip_bit_of_shard(campaign: Campaign) -> bool:
 
 
 def _of_checkpoint(campaign: Campaign, damage: Callable[[Campaign, Path], None]) -> bool:
-    """Damages a file of a checkpoint, and kills who could go on without it: the next one meets the damage."""
+    """Kills all workers, then damages the newest checkpoint of a group: who goes on with the group meets the damage."""
     end = time.monotonic() + CHECKPOINT_SECONDS
     while time.monotonic() < end:
-        files = sorted(campaign.study.glob("checkpoints/*/[0-9]*/*"))
-        try:
+        if any(campaign.study.glob("checkpoints/*/[0-9]*/*")):
+            for process in campaign.processes("pipeline.worker"):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            newest = [max(group.glob("[0-9]*"), default=None) for group in campaign.study.glob("checkpoints/*")]
+            files = sorted(path for folder in newest if folder is not None for path in folder.rglob("*.pt"))
             if files:
                 damage(campaign, campaign.chance.choice(files))
-                kill_worker(campaign)
                 return True
-        except (FileNotFoundError, ValueError, IndexError):
-            pass  # its work went on meanwhile, and it is gone or being written
         time.sleep(0.1)
     return False
 
