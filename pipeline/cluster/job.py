@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,8 @@ from typing import Any
 from pipeline.attempts import record_attempts
 from pipeline.checkpoints import steps_saved
 from pipeline.cluster.ledger import Submission, intent_of, read_submission, resources_in
-from pipeline.cluster.ranks import Leader, RanksError, follow
+from pipeline.cluster.meeting import SIGNALS, RanksError, leading
+from pipeline.cluster.ranks import Leader, follow
 from pipeline.cluster.sbatch import AGAIN_STATUS, SETUP_FAILED_STATUS
 from pipeline.cluster.slurm import job_is_gone
 from pipeline.errors import UserError
@@ -98,8 +100,18 @@ def run_batch(study_folder: str, token: str) -> int:
     cells = {cell for of_group in groups.values() for cell in of_group}
     rank = int(os.environ.get("SLURM_PROCID", 0))
     _say(f"job {slurm_job_id()}, process {rank}: {len(cells)} cells in {len(groups)} groups")
+    is_team = resources_in(submission, next(iter(groups))).needs_team
+    if is_team and rank:
+        _leave_signals_to_first()
+    with leading(_meeting(submission, index)) if is_team and not rank else nullcontext():
+        return _checked(study, submission, index, groups, rank)
+
+
+def _checked(study: Study, submission: Submission, index: int, groups: dict[str, list[str]], rank: int) -> int:
+    """The work, where nothing speaks against it; returns the exit status."""
+    cells = {cell for of_group in groups.values() for cell in of_group}
     try:
-        check_environment(intent_of(study, token)["environment"])
+        check_environment(intent_of(study, submission.token)["environment"])
     except UserError as error:
         if rank == 0:
             record_attempts(study, sorted(cells - study.valid_cells(cells)), "environment", str(error))
@@ -116,10 +128,9 @@ def run_batch(study_folder: str, token: str) -> int:
     if not resources.needs_team:
         _take_own_gpu()
         return _work(study, submission, groups, Worker(log), rank)
-    meeting = submission.folder / f"meeting-{index}-{os.environ.get('SLURM_RESTART_COUNT', 0)}.json"
+    meeting = _meeting(submission, index)
     try:
         if rank:
-            _leave_signals_to_first()
             follow(meeting, log, rank)
             return 0
         return _work(study, submission, groups, Leader(meeting, log, resources.processes).team(), rank)
@@ -129,6 +140,11 @@ def run_batch(study_folder: str, token: str) -> int:
             record_attempts(study, sorted(cells - study.valid_cells(cells)), "node", str(error), owner)
         _say(str(error))
         return 1
+
+
+def _meeting(submission: Submission, index: int) -> Path:
+    """Where the processes of one start of a job find each other."""
+    return submission.folder / f"meeting-{index}-{os.environ.get('SLURM_RESTART_COUNT', 0)}.json"
 
 
 def _take_own_gpu() -> None:
@@ -141,7 +157,7 @@ def _take_own_gpu() -> None:
 
 def _leave_signals_to_first() -> None:
     """The first process of a team gives the orders; its own end is the end of all."""
-    for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+    for number in SIGNALS:
         signal.signal(number, lambda *_: None)
 
 
