@@ -6,6 +6,7 @@ import queue
 import random
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ FIRST_PORT = 10_000
 """Below are the ports of services."""
 EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 LAST_SECONDS = 30.0
-"""What the others of a team get to end after the first of them has."""
+"""What all others of a team together get to end after the first of them has, and again after they were killed."""
 
 
 class Member(Protocol):
@@ -36,7 +37,7 @@ class Member(Protocol):
         ...
 
     def close(self) -> None:
-        """Let it end, now that nothing is left for it."""
+        """Let it end, now that nothing is left for it; one that still works is given up."""
         ...
 
 
@@ -97,6 +98,8 @@ class Team:
                 events.put((rank, None))
             except WorkerDiedError as death:
                 events.put((rank, death))
+            except Exception as error:  # whatever it is: nobody else could tell that this thread has ended
+                events.put((rank, WorkerDiedError("code", f"{type(error).__name__}: {error}")))
 
         # A worker dies with the thread that has started it, so each lives until its process has ended.
         threads = [threading.Thread(target=listen, args=(rank,), daemon=True) for rank in range(len(members))]
@@ -104,12 +107,10 @@ class Team:
             thread.start()
         try:
             yield from _events_of_first(events)
-            for thread in threads:
-                thread.join(LAST_SECONDS)
+            _wait_for(threads)
         finally:
             self.kill()
-            for thread in threads:
-                thread.join()
+            _wait_for(threads)
             for member in members:
                 member.close()
             self._members = ()
@@ -143,7 +144,13 @@ def _events_of_first(
                 return
             yield event
         elif event is not None and event["event"] == "failed":
-            raise WorkerDiedError(event["cause"], f"process {rank} of the team: {event['message']}")
+            raise WorkerDiedError(event["cause"], f"process {rank} of the team: {event['message']}", event.get("node"))
+
+
+def _wait_for(threads: Sequence[threading.Thread]) -> None:
+    deadline = time.monotonic() + LAST_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def local_team(log: Path, processes: int) -> Team:
@@ -168,15 +175,23 @@ def local_team(log: Path, processes: int) -> Team:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, below those that the kernel hands out: no connection can take it meanwhile."""
+    """A port that nobody listens on; see `bound_socket`."""
+    with bound_socket() as probe:
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def bound_socket() -> socket.socket:
+    """A socket at a free port below those that the kernel hands out: no connection can take it meanwhile."""
     first_ephemeral = int(EPHEMERAL_PORTS.read_text().split()[0]) if EPHEMERAL_PORTS.exists() else 32_768
     candidates = list(range(FIRST_PORT, max(first_ephemeral, FIRST_PORT + 1000)))
     random.SystemRandom().shuffle(candidates)
     for port in candidates:
-        with socket.socket() as probe:
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
-            return port
-    raise OSError(f"no port between {candidates[0]} and {candidates[-1]} is free")
+        bound = socket.socket()
+        try:
+            bound.bind(("", port))
+        except OSError:
+            bound.close()
+            continue
+        return bound
+    raise OSError(f"no port between {FIRST_PORT} and {FIRST_PORT + len(candidates)} is free")

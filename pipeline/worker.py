@@ -100,7 +100,12 @@ def run_group(
     first, plan_row = cells[0], rows[0]
     waiting = {cell.cell_id: cell for cell in cells}
     try:
+        from pipeline.adapt.processes import agree, join
+
         check_node()
+        resources = Resources(**json.loads(plan_row["resources"]))
+        if resources.needs_team:
+            join()
         task, family = _task(plan_row), catalog.family(first.family)
         if family.version != first.family_version:
             raise ProgramError(
@@ -109,13 +114,13 @@ def run_group(
             )
         assert first.model_identity is not None
         model = staged_by_identity(first.model_identity)
-        resources = Resources(**json.loads(plan_row["resources"]))
         provenance = {name: plan_row[name] for name in ("hub_commits", "lock_sha256")}
 
         def report(stage: str) -> None:
             emit({"event": "stage", "cell": first.label, "stage": stage})
 
-        micro_batch = _micro_batch(study, resources, cells, emit)
+        # What one process has written, the others may not see yet.
+        micro_batch = agree(_micro_batch(study, resources, cells, emit))
         context = EncodeContext(
             task=task,
             model_folder=model.folder,

@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from pipeline.adapt.engines import Floats, Replicated, make_engine
-from pipeline.adapt.processes import agree, join, rank, world_size
+from pipeline.adapt.processes import agree, rank, world_size
 from pipeline.protocols import EncodeContext
 
 IGNORED = -100
@@ -73,6 +73,8 @@ class Adapted(NamedTuple):
 def adapt(model: Any, weights: Sequence[Any], training: Training, context: EncodeContext) -> Adapted | None:
     """Trains weights of a model on worked examples, from the last checkpoint where there is one.
 
+    In a team, after `processes.join`.
+
     The loss of a step is the mean over the tokens of its examples; head and padding do not count. How the examples of a
     step are shared out over processes and micro-batches changes nothing but the order of sums.
 
@@ -85,7 +87,6 @@ def adapt(model: Any, weights: Sequence[Any], training: Training, context: Encod
     Returns:
         What was learned; None in every process but the first one of a team.
     """
-    join()
     resources = context.resources
     share = training.batch // world_size()
     micro_batch = min(context.micro_batch or share, share)

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,8 @@ from typing import Any
 from pipeline.attempts import record_attempts
 from pipeline.checkpoints import steps_saved
 from pipeline.cluster.ledger import Submission, intent_of, read_submission, resources_in
-from pipeline.cluster.ranks import Leader, RanksError, follow
+from pipeline.cluster.meeting import SIGNALS, RanksError, leading
+from pipeline.cluster.ranks import Leader, follow
 from pipeline.cluster.sbatch import AGAIN_STATUS, SETUP_FAILED_STATUS
 from pipeline.cluster.slurm import job_is_gone
 from pipeline.errors import UserError
@@ -35,7 +37,6 @@ from pipeline.team import Member
 
 MOST_STARTS_WITHOUT_PROGRESS = 3
 """A job that is put back more often without a new shard or a later checkpoint is given up."""
-STOP_SIGNALS = {signal.SIGUSR2, signal.SIGTERM, signal.SIGINT}
 MARGIN_SECONDS = 10.0
 """Of the time between TERM and KILL, left for the end of the job itself."""
 
@@ -53,7 +54,7 @@ class _Stop:
         signal.signal(signal.SIGUSR2, self._on_warning)
         signal.signal(signal.SIGTERM, self._on_end)
         signal.signal(signal.SIGINT, self._on_end)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def is_set(self) -> bool:
         """Whether the work should end."""
@@ -100,6 +101,16 @@ def run_batch(study_folder: str, token: str) -> int:
     cells = {cell for of_group in groups.values() for cell in of_group}
     rank = int(os.environ.get("SLURM_PROCID", 0))
     _say(f"job {slurm_job_id()}, process {rank}: {len(cells)} cells in {len(groups)} groups")
+    is_team = resources_in(submission, next(iter(groups))).needs_team
+    if is_team and rank:
+        _leave_signals_to_first()
+    with leading(_meeting(submission, index)) if is_team and not rank else nullcontext():
+        return _checked(study, submission, index, groups, rank)
+
+
+def _checked(study: Study, submission: Submission, index: int, groups: dict[str, list[str]], rank: int) -> int:
+    """The work, where nothing speaks against it; returns the exit status."""
+    cells = {cell for of_group in groups.values() for cell in of_group}
     try:
         check_environment(_expected_environment(submission))
     except UserError as error:
@@ -118,10 +129,9 @@ def run_batch(study_folder: str, token: str) -> int:
     if not resources.needs_team:
         _take_own_gpu()
         return _work(study, submission, groups, Worker(log), rank)
-    meeting = submission.folder / f"meeting-{index}-{os.environ.get('SLURM_RESTART_COUNT', 0)}.json"
+    meeting = _meeting(submission, index)
     try:
         if rank:
-            _leave_signals_to_first()
             follow(meeting, log, rank)
             return 0
         return _work(study, submission, groups, Leader(meeting, log, resources.processes).team(), rank)
@@ -144,6 +154,11 @@ def _expected_environment(submission: Submission) -> dict[str, Any]:
     return found
 
 
+def _meeting(submission: Submission, index: int) -> Path:
+    """Where the processes of one start of a job find each other."""
+    return submission.folder / f"meeting-{index}-{os.environ.get('SLURM_RESTART_COUNT', 0)}.json"
+
+
 def _take_own_gpu() -> None:
     """Of the GPUs that the job has on this node, the one for this process: Slurm shows all of them to each."""
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
@@ -154,8 +169,9 @@ def _take_own_gpu() -> None:
 
 def _leave_signals_to_first() -> None:
     """The first process of a team gives the orders; its own end is the end of all."""
-    for number in STOP_SIGNALS:
+    for number in SIGNALS:
         signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def _work(study: Study, submission: Submission, of_group: dict[str, list[str]], member: Member, rank: int) -> int:
@@ -243,5 +259,5 @@ def _say(text: str) -> None:
 
 if __name__ == "__main__":
     # One that comes before there is a handler waits for it, in the place of ending the process.
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     sys.exit(run_batch(sys.argv[1], sys.argv[2]))

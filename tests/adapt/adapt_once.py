@@ -16,7 +16,7 @@ import torch
 
 from pipeline import catalog
 from pipeline.adapt import Training, adapt
-from pipeline.adapt.processes import agree, rank
+from pipeline.adapt.processes import agree, join, rank
 from pipeline.checkpoints import Checkpoints
 from pipeline.decoder_parts.base import load
 from pipeline.families.common import head_ids, train_rows
@@ -25,6 +25,7 @@ from pipeline.resources import Resources
 
 
 def main(model_folder: str, family_name: str, resources: str, parameters: str, out: str, stop_after: str = "") -> None:
+    join()
     model, tokenizer = load(model_folder)
     family: Any = catalog.family(family_name)
     settings = family.parameters(**json.loads(parameters))

@@ -1,4 +1,4 @@
-"""One cell adapted by processes on two nodes under ZeRO, disturbed in the middle: the program of an undisturbed run."""
+"""Cells adapted by processes on two nodes under ZeRO, disturbed in the middle: the programs of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ study: team
 tasks: [chain-sum]
 models: [{model}]
 programs:
-  - {{family: lora, examples: 64, epochs: 12, bits: 4}}
-  - {{family: full, examples: 64, epochs: 12, bits: 4, lr: 1.0e-3}}
+  - {{family: lora, examples: 64, epochs: 8, bits: 4}}
+  - {{family: full, examples: 64, epochs: 8, bits: 4, lr: 1.0e-3}}
 evaluation: {{validation_items: 2, test_items: 2}}
 resources:
   - {{processes: 2, nodes: 2, checkpoint_minutes: 0}}
@@ -46,8 +46,8 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 180) ->
         time.sleep(0.2)
 
 
-def workers_of_rank(rank: int) -> list[int]:
-    """Worker processes of this number in a team, of all jobs of this machine."""
+def workers_of(job: str, rank: int) -> list[int]:
+    """Worker processes of this number in the team of a job."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -55,7 +55,7 @@ def workers_of_rank(rank: int) -> list[int]:
             variables = (folder / "environ").read_bytes().split(b"\0") if is_worker else []
         except OSError:
             continue
-        if f"RANK={rank}".encode() in variables and any(name.startswith(b"SLURM_JOB_ID=") for name in variables):
+        if {f"RANK={rank}".encode(), f"SLURM_ARRAY_JOB_ID={job}".encode()} <= set(variables):
             found.append(int(folder.name))
     return found
 
@@ -63,45 +63,46 @@ def workers_of_rank(rank: int) -> list[int]:
 def test_two_nodes_train_one_cell_through_faults(cluster: Any, tmp_path: Path, tiny_model: Path) -> None:
     (tmp_path / "grid.yaml").write_text(GRID.format(model=tiny_model))
     env = cluster.env | {"TCX_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-
-    def tcx(*arguments: str) -> str:
-        command = [sys.executable, "-m", "pipeline.cli", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def submit() -> dict[str, Any]:
-        content: dict[str, Any] = json.loads(
-            tcx("submit", "grid.yaml", "--cluster", "testcluster", "--results", "disturbed", "--json")
-        )
-        return content
-
-    tcx("run", "grid.yaml", "--results", "calm")
     study = Study(tmp_path / "disturbed" / "team")
 
-    def logs() -> str:
-        return "".join(path.read_text() for path in sorted(study.logs.glob("*_0_0_*.log")))
+    def tcx(*arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "pipeline.cli", *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=tmp_path, env=env, stdout=pipe, stderr=pipe, text=True)
 
-    # The process on the second node is killed: the first notices, ends its own, and the attempt is recorded.
-    sent = submit()
-    assert (sent["submitted"], len(sent["job_ids"])) == (2, 2)  # two strategies are two shapes
-    wait_until(lambda: "saved checkpoint" in logs(), "no checkpoint was saved")
-    for process in workers_of_rank(1):
+    def output(running: subprocess.Popen[str]) -> str:
+        out, errors = running.communicate()
+        assert running.returncode == 0, out + errors
+        return out
+
+    def submit() -> list[str]:
+        jobs: list[str] = json.loads(
+            output(tcx("submit", "grid.yaml", "--cluster", "testcluster", "--results", "disturbed", "--json"))
+        )["job_ids"]
+        return jobs
+
+    def log(job: str) -> str:
+        return "".join(path.read_text() for path in sorted(study.logs.glob(f"{job}_0_0_*.log")))
+
+    jobs = submit()
+    assert len(jobs) == 2  # two strategies are two shapes
+    calm = tcx("run", "grid.yaml", "--results", "calm")
+    wait_until(lambda: all("saved checkpoint" in log(job) for job in jobs), "no checkpoint was saved")
+    lora, full = sorted(jobs, key=lambda job: "/ lora (" not in log(job))
+
+    # One job is put back into the queue in the middle of its training.
+    cluster.run("scontrol", "requeue", f"{full}_0")
+    # Of the other one the process on the second node is killed: the first notices, ends its own, and records it.
+    for process in workers_of(lora, 1):
         os.kill(process, signal.SIGKILL)
     wait_until(lambda: study.read_attempts().num_rows, "no attempt was recorded")
     assert any("process 1 of the team" in text for text in study.read_attempts()["message"].to_pylist())
-    cluster.until(lambda: not cluster.run("squeue", "--noheader").stdout, 180)
-
-    # Then the whole job is put back into the queue in the middle of its training.
-    before = logs().count("saved checkpoint")
-    sent = submit()
-    assert sent["submitted"]
-    wait_until(lambda: logs().count("saved checkpoint") > before + 3, "training did not go on")
-    for job in sent["job_ids"]:
-        cluster.run("scontrol", "requeue", f"{job}_0", check=False)
+    cluster.until(lambda: not cluster.run("squeue", "--noheader", f"--jobs={lora}", check=False).stdout, 60)
+    (lora_again,) = submit()
     cluster.until(lambda: not cluster.run("squeue", "--noheader").stdout, 300)
 
-    assert "went on from checkpoint" in logs()
+    assert all("went on from checkpoint" in log(job) for job in (full, lora_again))
+    output(calm)
     assert digests(study) == digests(Study(tmp_path / "calm" / "team"))
     assert len(digests(study)) == 2
     for cell in digests(study):
