@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.cluster.environment import clean_environment
 from pipeline.cluster.profile import DEFAULT_SOURCE, KEYS, MERGED_KEYS, Profile, load_profile
-from pipeline.cluster.sbatch import clean_environment
 from pipeline.cluster.values import Billing
 from pipeline.doctor import Finding
 from pipeline.errors import UserError

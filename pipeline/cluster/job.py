@@ -21,10 +21,10 @@ from typing import Any
 
 from pipeline.attempts import record_attempts
 from pipeline.checkpoints import steps_saved
+from pipeline.cluster.exits import AGAIN_STATUS, SETUP_FAILED_STATUS
 from pipeline.cluster.ledger import Submission, intent_of, read_submission, resources_in
 from pipeline.cluster.meeting import SIGNALS, RanksError, leading
 from pipeline.cluster.ranks import Leader, follow
-from pipeline.cluster.sbatch import AGAIN_STATUS, SETUP_FAILED_STATUS
 from pipeline.cluster.slurm import job_is_gone
 from pipeline.errors import UserError
 from pipeline.files import read_patiently, write_atomically

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from pipeline.cluster.sbatch import AGAIN_STATUS
+from pipeline.cluster.exits import AGAIN_STATUS
 from pipeline.files import write_atomically
 from pipeline.machine import node_name
 from pipeline.team import bound_socket

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import pyarrow.compute as pc
 
 from pipeline.attempts import count_attempts, record_attempts
+from pipeline.cluster.exits import SETUP_FAILED_STATUS
 from pipeline.cluster.ledger import Submission, submissions
-from pipeline.cluster.sbatch import SETUP_FAILED_STATUS
 from pipeline.cluster.slurm import EndedTask, LiveTask, ended_tasks, find_job, live_tasks
 from pipeline.leases import Owner, abandoned, drop_lease, this_owner
 from pipeline.machine import cluster_name

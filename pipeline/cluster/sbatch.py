@@ -8,16 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.cluster.exits import AGAIN_STATUS, SETUP_FAILED_STATUS
 from pipeline.cluster.profile import Profile
 from pipeline.cluster.shapes import Shape, allocated_gpus_per_node
 from pipeline.cluster.values import GPU_REQUESTS
 from pipeline.errors import UserError
 from pipeline.hub import OFFLINE
 
-SETUP_FAILED_STATUS = 78
-"""Exit status of a job whose environment could not be made (EX_CONFIG of sysexits.h); the command never started."""
-AGAIN_STATUS = 85
-"""Exit status of a job that was stopped in the middle and wants to go on in the queue."""
 SETUP_FAILED_MESSAGE = 'echo "tcx: setup failed on ${SLURMD_NODENAME:-$(hostname)}: $BASH_COMMAND" >&2'
 SIGNAL = "USR2"
 """Sent to every process before the end of a job. NCCL may catch USR1."""
@@ -31,28 +28,6 @@ NODE_LOCAL_CACHES = {
     "TRITON_CACHE_DIR": "triton",
 }
 """Caches that break when nodes share them -> folder on the node's own disk."""
-
-# Variables of Slurm's commands change what these answer: `SQUEUE_STATES` would hide jobs.
-SLURM_PREFIXES = ("SACCT_", "SBATCH_", "SCANCEL_", "SCONTROL_", "SINFO_", "SLURM_", "SLURMD_", "SQUEUE_", "SRUN_")
-INHERITED_PREFIXES = (*SLURM_PREFIXES, "OMPI_", "PMI", "SUBMITIT_", "TORCHELASTIC_")
-INHERITED_NAMES = frozenset(
-    {
-        "GROUP_RANK",
-        "GROUP_WORLD_SIZE",
-        "LOCAL_RANK",
-        "LOCAL_WORLD_SIZE",
-        "MASTER_ADDR",
-        "MASTER_PORT",
-        "NODE_RANK",
-        "RANK",
-        "ROLE_NAME",
-        "ROLE_RANK",
-        "ROLE_WORLD_SIZE",
-        "WORLD_SIZE",
-    }
-)
-KEPT_NAMES = frozenset({"SLURM_CLUSTERS", "SLURM_CONF"})
-"""Where the cluster is, not which job we are in."""
 
 VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
@@ -148,18 +123,6 @@ def log_files(log_folder: Path, job_id: str, restarts: int | None = None) -> lis
     # Attempts in their order, and within one the processes.
     found.sort(key=lambda item: (int(item[0][2] or -1), int(item[0][1] or -1)))
     return [path for match, path in found if restarts is None or match[2] in (None, str(restarts))]
-
-
-def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables without what a job is told about itself.
-
-    A job that is submitted from inside of another one would else inherit, say, the CPU binding of that one.
-    """
-    return {
-        name: value
-        for name, value in environ.items()
-        if name in KEPT_NAMES or not (name in INHERITED_NAMES or name.startswith(INHERITED_PREFIXES))
-    }
 
 
 def _check_limits(profile: Profile, shape: Shape, array_tasks: int | None) -> None:

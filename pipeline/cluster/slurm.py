@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.cluster.sbatch import clean_environment
+from pipeline.cluster.environment import clean_environment
 from pipeline.errors import TaskComplexityError, UserError
 from pipeline.leases import Owner
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.cluster.exits import AGAIN_STATUS
 from pipeline.cluster.meeting import RanksError, Visitor, Wire, come, gather
 from pipeline.cluster.ranks import Follower
-from pipeline.cluster.sbatch import AGAIN_STATUS
 from pipeline.pool import WorkerDiedError
 from pipeline.team import Place
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.cluster.environment import clean_environment
+from pipeline.cluster.exits import SETUP_FAILED_STATUS
 from pipeline.cluster.profile import Profile, load_profile
-from pipeline.cluster.sbatch import SETUP_FAILED_STATUS, clean_environment, log_files, sbatch_text
+from pipeline.cluster.sbatch import log_files, sbatch_text
 from pipeline.cluster.shapes import Shape, allocated_gpus_per_node, shape_of
 from pipeline.errors import UserError
 
