@@ -42,6 +42,9 @@ evaluation: {{validation_items: 3, test_items: 4}}
 resources: [{{checkpoint_minutes: 0}}]
 """
 PARALLEL_TASKS = 2
+NODES = ("1", "2")
+BREAKABLE = Path("pipeline", "families", "common.py")
+"""The module that is broken for a while after a submission."""
 CHECKPOINT_SECONDS = 5.0
 """How long a fault waits for a checkpoint that it could damage."""
 
@@ -63,6 +66,11 @@ class Campaign:
         if not self.code.is_dir():
             # Jobs must not see what becomes of the tree that they were submitted from; this one may be broken.
             shutil.copytree(ROOT / "pipeline", self.code / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+        # What an earlier campaign that was ended in the middle of a fault has left broken.
+        if self.broken_code.exists():
+            self.broken_code.rename(self.code / BREAKABLE)
+        for node in NODES:
+            _testcluster("node-return", node)
         seeds = ", ".join(map(str, range(1, self.seeds + 1)))
         (self.folder / "grid.yaml").write_text(GRID.format(model=self.model, seeds=seeds))
         self.flag = self.folder / "sbatch-lies"
@@ -75,6 +83,11 @@ class Campaign:
             "exit $status\n"
         )
         fake.chmod(0o755)
+
+    @property
+    def broken_code(self) -> Path:
+        """The whole module while the one in the tree is broken."""
+        return self.folder / "whole-module.py"
 
     @property
     def study(self) -> Path:
@@ -183,7 +196,7 @@ def cancel(campaign: Campaign) -> bool:
 
 
 def fail_node(campaign: Campaign) -> bool:
-    node = str(campaign.chance.randint(1, 2))
+    node = campaign.chance.choice(NODES)
     failed = _testcluster("node-fail", node)
     time.sleep(campaign.chance.uniform(1, 10))
     return _testcluster("node-return", node) and failed
@@ -278,11 +291,11 @@ def flip_bit_of_checkpoint(campaign: Campaign) -> bool:
 
 def break_code(campaign: Campaign) -> bool:
     """The tree is broken for a while after the submission: what is queued must not notice."""
-    path = campaign.code / "pipeline" / "families" / "common.py"
-    content = path.read_text()
+    path = campaign.code / BREAKABLE
+    path.rename(campaign.broken_code)
     path.write_text("raise RuntimeError('edited after the submission')\n")
     time.sleep(campaign.chance.uniform(1, 5))
-    path.write_text(content)
+    campaign.broken_code.rename(path)
     return bool(campaign.running())
 
 
