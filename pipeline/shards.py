@@ -55,7 +55,11 @@ def read_shard_columns(path: Path, cell_id: str, columns: Sequence[str]) -> pa.T
             return table
 
     try:
-        return read_patiently(read)
+        table = read_patiently(read)
+        # What is not done by the quick look must not be whole by this one: nobody would then make the cell again.
+        if not has_footer_of(path, cell_id):
+            raise InvalidShardError("its footer is damaged")
+        return table
     except InvalidShardError as error:
         raise InvalidShardError(f"{path}: {error}") from error
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:

@@ -458,3 +458,20 @@ def test_a_flipped_bit_is_seen_or_changes_nothing(study: Study) -> None:
         except InvalidShardError:
             refused += 1
     assert refused > 200
+
+
+def test_a_shard_that_does_not_count_as_done_can_be_made_again(study: Study) -> None:
+    """Whatever byte is damaged: what the quick look leaves out must give its place to a new shard."""
+    study.commit_shard(shard_row())
+    path = study.shard_path(CELL)
+    whole = path.read_bytes()
+    ends = [place for place in range(len(whole)) if whole[place : place + len(CELL)] == CELL.encode()]
+    assert len(ends) >= 2  # in the row, and in the footer
+    for place in [0, *ends, *(end + 5 for end in ends), len(whole) - 1]:
+        content = bytearray(whole)
+        content[place] ^= 1
+        path.write_bytes(content)
+        was_done = study.valid_cells() == {CELL}
+        study.commit_shard(shard_row())
+        assert was_done or path.read_bytes() == whole
+        assert study.valid_cells() == {CELL}
