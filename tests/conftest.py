@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
+# A shell that starts tests in the background has them, and all that they start, ignore Ctrl-C, which some tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Shares the tests out over two processes: those on Slurm, which take longest, in one and first; others by file."""
-    items.sort(key=lambda item: item.get_closest_marker("slurm") is None)
+    on_slurm = Path(__file__).parent / "slurm"
+    items.sort(key=lambda item: item.path.parent != on_slurm)
     for item in items:
-        is_slurm = item.get_closest_marker("slurm") is not None
-        item.add_marker(pytest.mark.xdist_group("slurm" if is_slurm else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group("slurm" if item.path.parent == on_slurm else str(item.path)))
 
 
 @pytest.fixture(scope="session", autouse=True)

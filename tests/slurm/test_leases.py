@@ -26,6 +26,8 @@ evaluation: {{validation_items: 2, test_items: 2}}
 
 pytestmark = pytest.mark.slurm
 
+pytestmark = pytest.mark.slurm
+
 
 def test_of_two_clusters_each_judges_its_own_jobs(tmp_path: Path, quiet_cluster: Any, tiny_model: Path) -> None:
     env = quiet_cluster.env | {"TCX_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT), "COLUMNS": "400"}
