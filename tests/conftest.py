@@ -11,12 +11,17 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+ON_SLURM = Path(__file__).parent / "slurm"
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Shares the tests out over processes: those on Slurm, which take longest, in one; all others by file."""
+    item.add_marker(pytest.mark.xdist_group("slurm" if item.path.parent == ON_SLURM else str(item.path)))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Shares the tests out over two processes: those on Slurm, which take longest, in one and first; others by file."""
-    on_slurm = Path(__file__).parent / "slurm"
-    items.sort(key=lambda item: item.path.parent != on_slurm)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("slurm" if item.path.parent == on_slurm else str(item.path)))
+    """What takes longest comes first."""
+    items.sort(key=lambda item: item.path.parent != ON_SLURM)
 
 
 @pytest.fixture(scope="session", autouse=True)

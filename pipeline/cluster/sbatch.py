@@ -173,7 +173,7 @@ def _step(shape: Shape, log: str, command: str) -> str:
 def _setup(profile: Profile, shape: Shape, environment: Mapping[str, str]) -> list[str]:
     on_each_node = _on_each_node(shape)
     lines = [
-        'export node_local="${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/task-complexity-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}"',
+        'export node_local="${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/task-complexity-$SLURM_JOB_ID-$RANDOM$RANDOM"',
         f"""clean_up() {{ {on_each_node}rm -rf -- "$node_local"; }}""",
         f"""trap '{SETUP_FAILED_MESSAGE}; clean_up; exit {SETUP_FAILED_STATUS}' EXIT""",
     ]
