@@ -8,7 +8,7 @@ quickstart: .venv/ready
 	$(BIN)/tcx run quickstart
 
 test: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --no-loadscope-reorder
 
 check: .venv/ready-dev
 	$(BIN)/ruff format --check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,17 +12,24 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-ON_SLURM = Path(__file__).parent / "slurm"
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Shares the tests out over processes: those on Slurm, which take longest, in one; all others by file."""
-    item.add_marker(pytest.mark.xdist_group("slurm" if item.path.parent == ON_SLURM else str(item.path)))
+ON_SLURM = "tests/slurm/"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest comes first."""
-    items.sort(key=lambda item: item.path.parent != ON_SLURM)
+    items.sort(key=lambda item: not item.nodeid.startswith(ON_SLURM))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Shares the tests out over processes: those on Slurm in one, for they have one cluster; all others by file."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return ON_SLURM if nodeid.startswith(ON_SLURM) else nodeid.split("::")[0]
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
