@@ -42,9 +42,9 @@ def stage_model(spec: ModelSpec, base_folder: Path, console: Console) -> StagedM
         done = _python("pipeline.models.stage", *arguments)
     if done.returncode:
         raise UserError(f"base model {label} could not be staged: {_last_line(done)}")
-    console.print(f"staged {label}: {done.stdout.strip()[:12]}", highlight=False)
     made = staged(spec)
     assert made is not None, f"{staged_folder(spec)} was made"
+    console.print(f"staged {label}: {made.identity[:12]}", markup=False, highlight=False)
     return made
 
 
