@@ -24,7 +24,10 @@ FAMILIES = {
     "icl": "pipeline.families.icl:FAMILY",
     "subset": "pipeline.families.subset:FAMILY",
     "lora": "pipeline.families.lora:FAMILY",
+    "blora": "pipeline.families.blora:FAMILY",
+    "lm-head": "pipeline.families.lm_head:FAMILY",
     "full": "pipeline.families.full:FAMILY",
+    "reweight": "pipeline.families.reweight:FAMILY",
 }
 
 TASK_ENTRY_POINTS = "task_complexity.tasks"

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from pipeline.coding.arithmetic import Interval, encode, ideal_bits
-from pipeline.coding.numbers import LARGEST, encode_numbers, step_for_bits, to_integers
+from pipeline.coding.numbers import LARGEST, encode_halves, encode_numbers, step_for_bits, to_integers
+from pipeline.decoder_parts import halves
 from pipeline.decoder_parts.arithmetic import reader, weights
 from pipeline.decoder_parts.numbers import add_numbers
 
@@ -74,3 +75,15 @@ def test_step_for_bits_beats_its_neighbours() -> None:
     step = step_for_bits(updates, 3)
     assert error(step) < error(step * 1.3)
     assert error(step) < error(step / 1.3)
+
+
+def test_halves_are_added_as_they_are() -> None:
+    generator = np.random.default_rng(1)
+    updates = [generator.normal(0, 1e-2, shape).astype(np.float32) for shape in ((3, 4), (5,))]
+    payload = encode_halves(updates)
+    assert len(payload) == 2 * (12 + 5)
+    tensors = [torch.ones(3, 4), torch.ones(5)]
+    halves.add_numbers(payload, tensors, 1.0)
+    for tensor, update in zip(tensors, updates, strict=True):
+        torch.testing.assert_close(tensor, 1 + torch.tensor(update), rtol=0, atol=2e-5)
+        assert not torch.equal(tensor, torch.ones_like(tensor))

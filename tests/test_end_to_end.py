@@ -39,6 +39,12 @@ programs:
   - {{family: subset, budgets: [1700B]}}
   - {{family: lora, examples: 8, epochs: 1, bits: 4}}
   - {{family: lora, examples: 8, epochs: 1, budgets: [2KiB]}}
+  - {{family: lora, examples: 8, epochs: 1, bits: 16}}
+  - {{family: blora, examples: 16, epochs: 2, gate_lr: 1.0, quantisation_penalty: 0.1}}
+  - {{family: lm-head, examples: 8, epochs: 1, bits: 3}}
+  - {{family: full, examples: 8, epochs: 1, budgets: [16KiB]}}
+  - {{family: subset, examples: 12, epochs: 1, weights: all, lr: 1e-4}}
+  - {{family: reweight, updates: 2, examples: 16, epochs: 1, bits: 4}}
 evaluation: {{validation_items: 3, test_items: 4}}
 """
 
@@ -73,7 +79,7 @@ def rows(study: Study) -> list[dict[str, Any]]:
 
 
 def test_every_cell_has_a_shard_and_every_length_is_a_file(study: Study, rows: list[dict[str, Any]]) -> None:
-    assert len(rows) == 2 * 13
+    assert len(rows) == 2 * 19
     for row in rows:
         if row["status"] == "infeasible":
             assert (row["family"], row["budget_bytes"]) == ("icl", 200)
@@ -87,7 +93,7 @@ def test_every_cell_has_a_shard_and_every_length_is_a_file(study: Study, rows: l
 
 def test_real_bits_are_near_the_ideal(rows: list[dict[str, Any]]) -> None:
     coded = [row for row in rows if row["coded_bits"]]
-    assert {row["family"] for row in coded} >= {"icl", "subset"}
+    assert {row["family"] for row in coded} >= {"icl", "subset", "reweight"}
     for row in coded:
         assert row["nll_bits"] < row["coded_bits"] <= 1.01 * row["nll_bits"] + 64
 
@@ -109,7 +115,7 @@ def test_programs_run_by_plain_python_where_this_package_is_not(
     trained = [row for row in rows if row["status"] == "ok" and not row["model"].endswith("random-1")]
     items = items_of(catalog.task("chain-sum"), Evaluation(validation_items=3, test_items=4))
     inputs = [dict(example.input) for split in ("validation", "test") for example in items[split]]
-    for family in ("icl", "subset", "lora"):
+    for family in ("icl", "subset", "lora", "blora", "reweight"):
         row = next(row for row in trained if row["family"] == family)
         ids = write_inputs(workplace / "inputs.jsonl", inputs)
         with (workplace / "inputs.jsonl").open() as source, (workplace / "outputs.jsonl").open("w") as target:

@@ -23,6 +23,12 @@ CASES = {
     "subset": ANSWER | HEAD | ADAPTER | {"STOPS": 2, "EXAMPLES": 8, "EPOCHS": 3, "LR": 0.001},
     "adapter": ANSWER | HEAD | ADAPTER | {"STEP": 0.01},
     "weights": ANSWER | HEAD | {"STEP": 0.01},
+    "head": ANSWER | HEAD | {"STEP": 0.01},
+    "terms": ANSWER | HEAD | {"RANK": 2},
+    "reweighted": ANSWER
+    | HEAD
+    | ADAPTER
+    | {"STOPS": 2, "EXAMPLES": 64, "EXAMPLES_BYTES": 3, "LR": 0.001, "STEP": 0.01},
 }
 
 FROZEN = {
@@ -33,6 +39,9 @@ FROZEN = {
     "subset": "b0a4c1f959a1525bee0f126ae7dff1e55fb97e5ff654c8cd2a57b773b635bf9e",
     "adapter": "45c413541341db92c6ab6deb858098876c54c38546c028498a0cf07a4a44e13e",
     "weights": "4df61a30697a57e69ab1224cee084dfe1a34914f8d61d011be5aa3ae67c6ad05",
+    "head": "171e26a02e6b0f41755d62f08624d6fc85e9d86be0fc66edd6906b504d1979c6",
+    "terms": "a4cecc4485017cbdb94bbcdce0655fe8e3d2dc61f513846c7c37009d99cd8acb",
+    "reweighted": "20ef400f8233a5fb8e3164aeaba95cb1b7312714da0355e3940610258774a2fc",
 }
 
 
@@ -68,6 +77,20 @@ def test_only_what_is_reached_is_linked() -> None:
     source = link("pipeline.decoders.prompt", CASES["prompt"])
     assert "peft" not in source
     assert "zlib" not in source
+
+
+def test_another_part_takes_the_place_of_one() -> None:
+    parts = {"add_numbers": "pipeline.decoder_parts.halves"}
+    source = link("pipeline.decoders.weights", CASES["weights"] | {"PAYLOAD_BYTES": 8}, parts)
+    assert "float16" in source
+    assert "constriction" not in source
+    whole = link(
+        "pipeline.decoders.subset",
+        CASES["subset"] | {"PAYLOAD_BYTES": 8},
+        {"add_adapter": "pipeline.decoder_parts.whole"},
+    )
+    assert "peft" not in whole
+    assert "AdamW" in whole
 
 
 def test_missing_and_unknown_constants_are_refused() -> None:

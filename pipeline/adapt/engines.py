@@ -26,12 +26,13 @@ SHARED_MEMORY_OPERATOR = "deepspeed_shm_comm"
 class Replicated:
     """Every process holds all of the model and of the optimiser; gradients are averaged (DDP). One process, too."""
 
-    def __init__(self, model: Any, weights: Sequence[Any], *, lr: float, accumulation: int, bf16: bool) -> None:
+    def __init__(
+        self, model: Any, weights: Sequence[Any], optimizer: torch.optim.Optimizer, *, accumulation: int, bf16: bool
+    ) -> None:
         """Move the model to its device and wrap it."""
         self.weights = list(weights)
         self._bf16 = bf16
         self._accelerator = _accelerator(accumulation, None)
-        optimizer = torch.optim.AdamW(self.weights, lr)
         self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
 
     @property
@@ -50,11 +51,11 @@ class Replicated:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
             return self._model(ids).logits  # type: ignore[no-any-return]
 
-    def step(self, lr: float, losses: Any) -> float:
+    def step(self, share: float, losses: Any) -> float:
         """One step of the optimiser.
 
         Args:
-            lr: learning rate.
+            share: of the learning rate that each weight began with.
             losses: iterator over the losses of the micro-batches of this process, each made when it is asked for.
 
         Returns:
@@ -62,7 +63,7 @@ class Replicated:
         """
         total = 0.0
         for group in self._optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = share * group["first_lr"]
         for _ in range(self._accelerator.gradient_accumulation_steps):
             with self._accelerator.accumulate(self._model):
                 loss = next(losses)
@@ -103,8 +104,8 @@ class Sharded(Replicated):
         self,
         model: Any,
         weights: Sequence[Any],
+        optimizer: torch.optim.Optimizer,
         *,
-        lr: float,
         accumulation: int,
         bf16: bool,
         micro_batch: int,
@@ -124,7 +125,6 @@ class Sharded(Replicated):
             "gradient_clipping": 0.0,  # accelerate would clip at 1, and the same cell be another one
         }
         self._accelerator = _accelerator(accumulation, DeepSpeedPlugin(hf_ds_config=settings))
-        optimizer = torch.optim.AdamW(self.weights, lr)
         self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
 
     @property
@@ -148,16 +148,30 @@ class Sharded(Replicated):
 
 
 def make_engine(
-    model: Any, weights: Sequence[Any], *, lr: float, accumulation: int, bf16: bool, micro_batch: int, strategy: str
+    model: Any,
+    weights: Sequence[Any],
+    rates: Sequence[float],
+    *,
+    weight_decay: float,
+    accumulation: int,
+    bf16: bool,
+    micro_batch: int,
+    strategy: str,
 ) -> Replicated:
-    """The engine of a strategy; see `resources.strategy_names`."""
+    """The engine of a strategy (see `resources.strategy_names`) with AdamW, the learning rate of each weight given."""
     configuration = strategy_file(strategy)
+    groups = [
+        {"params": [weight for weight, of_weight in zip(weights, rates, strict=True) if of_weight == rate]}
+        | {"lr": rate, "first_lr": rate}
+        for rate in dict.fromkeys(rates)
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=weight_decay)
     if configuration is None:
-        return Replicated(model, weights, lr=lr, accumulation=accumulation, bf16=bf16)
+        return Replicated(model, weights, optimizer, accumulation=accumulation, bf16=bf16)
     return Sharded(
         model,
         weights,
-        lr=lr,
+        optimizer,
         accumulation=accumulation,
         bf16=bf16,
         micro_batch=micro_batch,

@@ -30,6 +30,7 @@ class Training:
         head: token ids before each example.
         rows: token ids of each example [examples][tokens].
         lr: learning rate of the first step of AdamW; it falls linearly to 0.
+        weight_decay: of AdamW.
         epochs: passes over the examples.
         batch: examples of one step, of all processes together.
         bf16: whether products are taken in bfloat16; sums stay in fp32.
@@ -39,6 +40,7 @@ class Training:
     head: Row
     rows: Sequence[Row]
     lr: float
+    weight_decay: float = 0.01
     epochs: int
     batch: int
     bf16: bool
@@ -70,7 +72,15 @@ class Adapted(NamedTuple):
     facts: dict[str, Any]
 
 
-def adapt(model: Any, weights: Sequence[Any], training: Training, context: EncodeContext) -> Adapted | None:
+def adapt(
+    model: Any,
+    weights: Sequence[Any],
+    training: Training,
+    context: EncodeContext,
+    *,
+    rates: Sequence[float] | None = None,
+    penalty: Callable[[], torch.Tensor] | None = None,
+) -> Adapted | None:
     """Trains weights of a model on worked examples, from the last checkpoint where there is one.
 
     In a team, after `processes.join`.
@@ -83,6 +93,8 @@ def adapt(model: Any, weights: Sequence[Any], training: Training, context: Encod
         weights: what is trained; everything else stays as it is.
         training: what is learned from.
         context: resources, checkpoints, and who is told.
+        rates: learning rate of each weight in the place of `training.lr`; they fall like it.
+        penalty: added to the loss of every step.
 
     Returns:
         What was learned; None in every process but the first one of a team.
@@ -97,14 +109,15 @@ def adapt(model: Any, weights: Sequence[Any], training: Training, context: Encod
     engine = make_engine(
         model,
         weights,
-        lr=training.lr,
+        rates or [training.lr] * len(weights),
+        weight_decay=training.weight_decay,
         accumulation=accumulation,
         bf16=training.bf16,
         micro_batch=micro_batch,
         strategy=resources.strategy,
     )
     try:
-        seconds = _train(engine, model, training, micro_batch * accumulation, micro_batch, context)
+        seconds = _train(engine, model, training, micro_batch * accumulation, micro_batch, context, penalty)
         learned = engine.trained()
         facts = {
             "processes": world_size(),
@@ -121,7 +134,13 @@ def adapt(model: Any, weights: Sequence[Any], training: Training, context: Encod
 
 
 def _train(
-    engine: Replicated, model: Any, training: Training, share: int, micro_batch: int, context: EncodeContext
+    engine: Replicated,
+    model: Any,
+    training: Training,
+    share: int,
+    micro_batch: int,
+    context: EncodeContext,
+    penalty: Callable[[], torch.Tensor] | None,
 ) -> float:
     """All steps that are left; returns the seconds that all steps took."""
     total = training.epochs * training.steps_per_epoch
@@ -132,8 +151,8 @@ def _train(
     for step in range(cursor["steps"], total):
         # Dropout, too, follows from the step.
         torch.manual_seed(int(torch.randint(2**62, (), generator=_generator(training.seed, step, rank()))))
-        losses = _losses(engine, training, training.batch_of(step), share, micro_batch)
-        loss = engine.step(training.lr * (1 - step / total), losses)
+        losses = _losses(engine, training, training.batch_of(step), share, micro_batch, penalty)
+        loss = engine.step(1 - step / total, losses)
         done = step + 1
         progress.tell(done, loss)
         context.checkpoints.save_if_due(
@@ -170,7 +189,12 @@ class _Progress:
 
 
 def _losses(
-    engine: Replicated, training: Training, batch: Sequence[Row], share: int, micro_batch: int
+    engine: Replicated,
+    training: Training,
+    batch: Sequence[Row],
+    share: int,
+    micro_batch: int,
+    penalty: Callable[[], torch.Tensor] | None,
 ) -> Iterator[torch.Tensor]:
     """Loss of each micro-batch of this process, so that the mean over the processes of their sums is the batch's."""
     num_tokens = sum(map(len, batch))
@@ -179,7 +203,8 @@ def _losses(
         rows = mine[start : start + micro_batch]
         # Every process takes every step, also where the last batch leaves it nothing: an example of no weight.
         weight = world_size() / num_tokens if rows else 0.0
-        yield weight * _nll_nats(engine, training.head, rows or batch[:1])
+        loss = weight * _nll_nats(engine, training.head, rows or batch[:1])
+        yield loss + penalty() * micro_batch / share if penalty else loss
 
 
 def _nll_nats(engine: Replicated, head: Row, rows: Sequence[Row]) -> torch.Tensor:

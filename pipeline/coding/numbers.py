@@ -39,11 +39,16 @@ def step_for_bits(updates: Sequence[Floats], largest: int) -> float:
     return min(steps(updates), key=error)
 
 
+def encode_halves(updates: Sequence[Floats]) -> bytes:
+    """Numbers in half precision as `decoder_parts.halves.add_numbers` reads them."""
+    return b"".join(update.astype("<f2").tobytes() for update in updates)
+
+
 def encode_numbers(tensors: Sequence[Integers]) -> bytes:
     """Range-codes tensors of integers in -127 ... 127 as `decoder_parts.numbers.add_numbers` reads them."""
     encoder = constriction.stream.queue.RangeEncoder()
     means: dict[tuple[int, ...], float] = {}
     for numbers in tensors:
-        encoder.encode(numbers.ravel(), laplace(means.get(numbers.shape, 1)))
+        encoder.encode(numbers.ravel(), laplace(means.get(numbers.shape, 1), LARGEST))
         means[numbers.shape] = abs(numbers).mean() + 0.01
     return bytes(encoder.get_compressed().tobytes())

@@ -34,7 +34,8 @@ class Template(NamedTuple):
 
     def text(self, example: Example) -> tuple[str, str]:
         """Tail and answer of a worked example, the two parts that are tokenized apart."""
-        return self.tail.format(**example.input), f" {example.target}{self.stop}"
+        blank = "" if self.tail[-1].isspace() else " "
+        return self.tail.format(**example.input), f"{blank}{example.target}{self.stop}"
 
 
 def num_special_tokens(tokenizer: Any) -> int:

@@ -9,16 +9,14 @@ import constriction
 import numpy
 import torch
 
-LARGEST = 127
 
-
-def laplace(mean: float) -> Any:
-    """Law of integers in -127 ... 127 whose mean absolute value is `mean`.
+def laplace(mean: float, largest: int) -> Any:
+    """Law of integers in -largest ... largest whose mean absolute value is `mean`.
 
     The width b of the quantised Laplace law is solved from mean = 1 / (2 sinh(1 / 2b)), which is also its maximum
     likelihood estimate.
     """
-    return constriction.stream.model.QuantizedLaplace(-127, 127, 0.0, 0.5 / numpy.arcsinh(0.5 / mean))
+    return constriction.stream.model.QuantizedLaplace(-largest, largest, 0.0, 0.5 / numpy.arcsinh(0.5 / mean))
 
 
 def add_numbers(payload: bytes, tensors: Sequence[Any], step: float) -> None:
@@ -29,6 +27,6 @@ def add_numbers(payload: bytes, tensors: Sequence[Any], step: float) -> None:
     decoder = constriction.stream.queue.RangeDecoder(numpy.frombuffer(payload, "uint32"))
     means: dict[Any, float] = {}
     for tensor in tensors:
-        numbers = decoder.decode(laplace(means.get(tensor.shape, 1)), tensor.numel())
+        numbers = decoder.decode(laplace(means.get(tensor.shape, 1), 127), tensor.numel())
         means[tensor.shape] = abs(numbers).mean() + 0.01
         tensor.data += step * torch.tensor(numbers).view_as(tensor)

@@ -30,9 +30,26 @@ def shuffled_train(task: Task, seed: int) -> list[Example]:
     return examples
 
 
-def train_rows(task: Task, tokenizer: Any, seed: int, number: int | None) -> list[list[int]]:
-    """Token ids of the first `number` worked examples in the order of a seed, None for all: [examples][tokens]."""
+ALL = "all"
+"""Number of examples that stands for the whole train split."""
+
+
+def check_examples(examples: int | str | None) -> None:
+    """Refuses what is no number of train examples.
+
+    Raises:
+        ValueError: neither a whole number of at least 1 nor `all`.
+    """
+    if isinstance(examples, str) and examples != ALL:
+        raise ValueError(f"examples is {examples!r}; it must be a whole number, or {ALL}")
+    if isinstance(examples, int) and examples < 1:
+        raise ValueError(f"examples is {examples}; it must be at least 1")
+
+
+def train_rows(task: Task, tokenizer: Any, seed: int, number: int | str) -> list[list[int]]:
+    """Token ids of the first `number` worked examples in the order of a seed, or of all: [examples][tokens]."""
     template = Template.of(task)
+    number = len(task.split("train")) if isinstance(number, str) else number
     return [tokens_of(tokenizer, template, example) for example in shuffled_train(task, seed)[:number]]
 
 

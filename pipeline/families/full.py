@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.families.parametric import Parametric, Start, TrainingParameters
+from pipeline.protocols import EncodeContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +26,9 @@ class Full(Parametric):
     decoder = "pipeline.decoders.weights"
 
     @contextmanager
-    def prepare(self, model: Any, settings: Any, seed: int) -> Iterator[Start]:
+    def prepare(self, context: EncodeContext, settings: Any, seed: int) -> Iterator[Start]:
         """See `Parametric.prepare`."""
+        model, _ = context.load()
         weights = [*model.parameters()]
         for weight in weights:
             weight.requires_grad_(True)

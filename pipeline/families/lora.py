@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.families.parametric import Parametric, Start, TrainingParameters
+from pipeline.protocols import EncodeContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +44,11 @@ class Lora(Parametric):
     decoder = "pipeline.decoders.adapter"
 
     @contextmanager
-    def prepare(self, model: Any, settings: Any, seed: int) -> Iterator[Start]:
+    def prepare(self, context: EncodeContext, settings: Any, seed: int) -> Iterator[Start]:
         """See `Parametric.prepare`."""
         from pipeline.decoder_parts.adapt import add_adapter
 
+        model, _ = context.load()
         constants = {
             "RANK": settings.rank,
             "ALPHA": settings.alpha,

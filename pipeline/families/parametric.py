@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pipeline.cell import Cell
 from pipeline.coding.template import Template
-from pipeline.families.common import answer_constants, head_ids, over_budget, train_rows, within
+from pipeline.families.common import answer_constants, check_examples, head_ids, over_budget, train_rows, within
 from pipeline.packing import pack
 from pipeline.packing.link import Constant
 from pipeline.protocols import EncodeContext, Encoded, Program
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from pipeline.adapt.engines import Floats
 
 PRECISIONS = ("fp32", "bf16")
+RAW_BITS = 16
+"""Bits of a number that is written as it is, in half precision, and neither rounded to a step nor coded."""
+RAW_PARTS = {"add_numbers": "pipeline.decoder_parts.halves"}
+"""What a decoder then reads numbers with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +34,9 @@ class TrainingParameters:
     """Parameters of every family that trains weights.
 
     Attributes:
-        bits: bits for each weight before entropy coding; sets the length of the program in the place of a budget.
-        examples: number of train examples that the weights are trained on.
+        bits: bits for each weight before entropy coding, or 16 for updates in half precision as they are; sets the
+            length of the program in the place of a budget.
+        examples: number of train examples that the weights are trained on, or `all`.
         epochs: passes over them.
         batch: examples of one step of the optimiser, of all processes together.
         lr: peak learning rate of AdamW, with linear decay.
@@ -38,16 +44,17 @@ class TrainingParameters:
     """
 
     bits: int | None = None
-    examples: int = 256
+    examples: int | str = 256
     epochs: int = 2
     batch: int = 8
     lr: float = 3e-3
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if self.bits is not None and not 2 <= self.bits <= 8:
-            raise ValueError(f"bits is {self.bits}; allowed: 2 to 8")
-        for name in ("examples", "epochs", "batch"):
+        if self.bits is not None and not 2 <= self.bits <= 8 and self.bits != RAW_BITS:
+            raise ValueError(f"bits is {self.bits}; allowed: 2 to 8, and {RAW_BITS} for numbers as they are")
+        check_examples(self.examples)
+        for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.lr <= 0:
@@ -63,17 +70,21 @@ class Start(NamedTuple):
         model: the model.
         weights: what is trained, in the order in which the decoder adds the updates.
         constants: what the decoder needs to make the same weights, beside the template of the task.
+        payload: what the decoder reads before the updates.
+        facts: of `Encoded`: what is to be told about that payload.
     """
 
     model: Any
     weights: list[Any]
     constants: Mapping[str, Constant]
+    payload: bytes = b""
+    facts: Mapping[str, Any] = MappingProxyType({})
 
 
 class Parametric:
     """One training run for all budgets and bits a weight."""
 
-    version = 2
+    version = 3
     view = "parametric"
     size = "bits"
     has_seed = True
@@ -82,7 +93,7 @@ class Parametric:
     parameters: ClassVar[type]
     decoder: ClassVar[str]
 
-    def prepare(self, model: Any, settings: Any, seed: int) -> AbstractContextManager[Start]:
+    def prepare(self, context: EncodeContext, settings: Any, seed: int) -> AbstractContextManager[Start]:
         """The weights that are trained; takes away again what it has added to the model."""
         raise NotImplementedError
 
@@ -91,7 +102,7 @@ class Parametric:
         from pipeline.adapt import Training, adapt
 
         settings, seed = self.parameters(**cells[0].parameters), cells[0].seed or 0
-        model, tokenizer = context.load()
+        _, tokenizer = context.load()
         training = Training(
             head=head_ids(context.task, tokenizer),
             rows=train_rows(context.task, tokenizer, seed, settings.examples),
@@ -101,7 +112,7 @@ class Parametric:
             bf16=settings.precision == "bf16",
             seed=seed,
         )
-        with self.prepare(model, settings, seed) as start:
+        with self.prepare(context, settings, seed) as start:
             before = [weight.detach().cpu().numpy().copy() for weight in start.weights]
             adapted = adapt(start.model, start.weights, training, context)
         if adapted is None:
@@ -110,24 +121,33 @@ class Parametric:
         del before, adapted.weights[:]
         template = Template.of(context.task)
         constants = {**answer_constants(context.task, tokenizer), "HEAD": template.head, **start.constants}
-        yield from self._programs(context, cells, updates, constants, training, adapted.seconds, adapted.facts)
+        start = start._replace(constants=constants, weights=[])
+        yield from self._programs(context, cells, updates, start, training, adapted.seconds, adapted.facts)
 
     def _programs(
         self,
         context: EncodeContext,
         cells: Sequence[Cell],
         updates: list[Floats],
-        constants: Mapping[str, Constant],
+        start: Start,
         training: Any,
         train_seconds: float,
         facts: Mapping[str, Any],
     ) -> Iterator[Encoded]:
         """A program for each cell around updates that are as fine as it may be long."""
-        from pipeline.coding.numbers import encode_numbers, step_for_bits, steps, to_integers
+        from pipeline.coding.numbers import encode_halves, encode_numbers, step_for_bits, steps, to_integers
 
         def program(step: float, largest: int) -> Program:
-            payload = encode_numbers(to_integers(updates, step, largest))
-            return pack(self.decoder, {**constants, "STEP": step}, payload)
+            payload = start.payload + encode_numbers(to_integers(updates, step, largest))
+            return pack(self.decoder, {**start.constants, "STEP": step}, payload)
+
+        def fixed(bits: int) -> tuple[Program, float]:
+            if bits == RAW_BITS:
+                payload = start.payload + encode_halves(updates)
+                return pack(self.decoder, {**start.constants, "STEP": 1.0}, payload, RAW_PARTS), 1.0
+            largest = 2 ** (bits - 1) - 1
+            step = step_for_bits(updates, largest)
+            return program(step, largest), step
 
         def finest(cell: Cell) -> tuple[Program, float] | Encoded:
             """The program with the finest step that keeps the budget: its length falls as the step grows."""
@@ -149,12 +169,7 @@ class Parametric:
         for cell in cells:
             context.report("round and code the updates")
             bits = cell.parameters["bits"]
-            if isinstance(bits, int):
-                largest = 2 ** (bits - 1) - 1
-                step = step_for_bits(updates, largest)
-                result: tuple[Program, float] | Encoded = (program(step, largest), step)
-            else:
-                result = finest(cell)
+            result = fixed(bits) if isinstance(bits, int) else finest(cell)
             if isinstance(result, Encoded):
                 yield result
                 continue
@@ -164,6 +179,7 @@ class Parametric:
                 cell=cell,
                 program=packed,
                 settings={"step": step, "numbers": sum(update.size for update in updates), **facts},
+                **start.facts,
                 train_tokens=trained_tokens,
                 wall_seconds=now - started,
             )

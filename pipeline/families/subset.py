@@ -10,12 +10,21 @@ import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cell import Cell
 from pipeline.coding.template import Template
-from pipeline.families.common import answer_constants, head_ids, over_budget, train_rows, within
+from pipeline.families.common import (
+    ALL,
+    answer_constants,
+    check_examples,
+    head_ids,
+    over_budget,
+    train_rows,
+    within,
+)
 from pipeline.packing import pack
 from pipeline.protocols import EncodeContext, Encoded, Program
 
@@ -24,6 +33,8 @@ if TYPE_CHECKING:
 
 FIRST_BLOCK, LARGEST_BLOCK = 8, 256
 STATE_FILE = "state.pt"
+ADAPTERS = {"adapter": "pipeline.decoder_parts.adapt", "all": "pipeline.decoder_parts.whole"}
+"""Weights that a program trains -> the part that makes them ready."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,26 +42,31 @@ class Parameters:
     """Parameters of the family.
 
     Attributes:
-        examples: number of training examples; sets the length of the program in the place of a budget.
+        examples: number of training examples, or `all`; sets the length of the program in the place of a budget.
         epochs: passes over the examples, the one that decodes them included.
         lr: learning rate of AdamW.
+        weights: `adapter` trains a low-rank adapter, `all` every weight of the base model: full fine-tuning as a
+            program of the size of its data.
         rank: rank of the adapter.
         alpha: LoRA's alpha: the update is scaled by alpha / rank.
         target_modules: as in peft: `all-linear`, or a regular expression over module names.
     """
 
-    examples: int | None = None
+    examples: int | str | None = None
     epochs: int = 3
     lr: float = 1e-3
+    weights: str = "adapter"
     rank: int = 8
     alpha: int = 8
     target_modules: str = "all-linear"
 
     def __post_init__(self) -> None:
-        for name in ("examples", "epochs", "rank", "alpha"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1")
+        check_examples(self.examples)
+        for name in ("epochs", "rank", "alpha"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.weights not in ADAPTERS:
+            raise ValueError(f"weights is {self.weights!r}; allowed: {', '.join(ADAPTERS)}")
         if self.lr <= 0:
             raise ValueError(f"lr is {self.lr}; it must be above 0")
 
@@ -71,19 +87,20 @@ class Subset:
         """See `Family.encode`."""
         import torch
 
-        from pipeline.decoder_parts.adapt import add_adapter
-
         task, settings, seed = context.task, Parameters(**cells[0].parameters), cells[0].seed or 0  # type: ignore[arg-type]
         model, tokenizer = context.load()
         head = head_ids(task, tokenizer)
         rows = train_rows(task, tokenizer, seed, _most_examples(cells))
         programs = _Programs(context, tokenizer)
+        model.requires_grad_(True)  # as it comes from its files; who used it before may have frozen it
+        add_adapter = import_module(ADAPTERS[settings.weights]).add_adapter
         adapted, adapter = add_adapter(model, seed, settings.rank, settings.alpha, settings.target_modules)
         try:
             learner = _Learner(adapted, adapter, torch.optim.AdamW(adapter, settings.lr), head)
             yield from _fill_all(context, cells, rows, learner, programs)
         finally:
-            adapted.unload()
+            if adapted is not model:
+                adapted.unload()
 
 
 class _Learner:
@@ -203,9 +220,10 @@ class _Programs:
         }
 
     def pack(self, cell: Cell, examples: int, payload: bytes) -> Program:
-        parameters = {name.upper(): value for name, value in cell.parameters.items()}
+        parameters = {name.upper(): value for name, value in cell.parameters.items() if name != "weights"}
         values = {**self.constants, **parameters, "EXAMPLES": examples, "SEED": cell.seed}
-        return pack("pipeline.decoders.subset", values, payload)  # type: ignore[arg-type]
+        parts = {"add_adapter": ADAPTERS[str(cell.parameters["weights"])]}
+        return pack("pipeline.decoders.subset", values, payload, parts)  # type: ignore[arg-type]
 
 
 def _fill(
@@ -242,6 +260,8 @@ def _fill(
 def _first_guess(cell: Cell, done: int, guesses: list[float], coded: Coded, programs: _Programs) -> int:
     """How many examples of the block the cell asks for, or how many its budget should hold."""
     wanted = cell.parameters["examples"]
+    if wanted == ALL:
+        return len(guesses)
     if isinstance(wanted, int):
         return min(wanted - done, len(guesses))
     assert cell.budget_bytes is not None
@@ -253,8 +273,10 @@ def _first_guess(cell: Cell, done: int, guesses: list[float], coded: Coded, prog
     return number
 
 
-def _most_examples(cells: Sequence[Cell]) -> int | None:
+def _most_examples(cells: Sequence[Cell]) -> int | str:
     """No more rows than the cells can use: explicit sizes, or one example a byte of the largest budget."""
+    if any(cell.parameters["examples"] == ALL for cell in cells):
+        return ALL
     return max(int(cell.parameters["examples"] or cell.budget_bytes or 0) for cell in cells)
 
 

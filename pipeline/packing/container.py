@@ -23,16 +23,19 @@ MEMBER = b"__main__.py"
 CONTAINER_BYTES = 30 + 46 + 22 + 2 * len(MEMBER)
 
 
-def pack(decoder: str, constants: Mapping[str, Constant], payload: bytes = b"") -> Program:
+def pack(
+    decoder: str, constants: Mapping[str, Constant], payload: bytes = b"", parts: Mapping[str, str] | None = None
+) -> Program:
     """Program file of a decoder with its constants and payload. Equal arguments give equal bytes.
 
     Args:
         decoder: dotted name of the module with the readable decoder.
         constants: a value for each of the decoder's placeholders but `PAYLOAD_BYTES`, which is given here.
         payload: what stands before the zip archive.
+        parts: function -> the decoder part it is taken from, where it is not the one that the decoder imports.
     """
     size = {"PAYLOAD_BYTES": len(payload)} if "PAYLOAD_BYTES" in placeholders(decoder) else {}
-    deflated, source_bytes, checksum = _squeeze(minify(link(decoder, {**constants, **size})))
+    deflated, source_bytes, checksum = _squeeze(minify(link(decoder, {**constants, **size}, parts)))
     fields = struct.pack("<HHHHHLLLHH", 20, 0, 8, 0, 33, checksum, len(deflated), source_bytes, len(MEMBER), 0)
     local = b"PK\3\4" + fields + MEMBER
     central = b"PK\1\2" + struct.pack("<H", 20) + fields + struct.pack("<HHHLL", 0, 0, 0, 0, len(payload)) + MEMBER

@@ -14,12 +14,13 @@ PARTS = "pipeline.decoder_parts"
 Constant = str | int | float | bytes
 
 
-def link(decoder: str, constants: Mapping[str, Constant]) -> str:
+def link(decoder: str, constants: Mapping[str, Constant], parts: Mapping[str, str] | None = None) -> str:
     """One source that imports only the reference machine.
 
     Args:
         decoder: dotted name of the module that holds the readable decoder.
         constants: value for each of the decoder's names in capitals.
+        parts: function -> the part it is taken from, in the place of the one that the decoder imports it from.
 
     Raises:
         ValueError: a constant is missing or unknown, or a part is not a plain function.
@@ -27,7 +28,7 @@ def link(decoder: str, constants: Mapping[str, Constant]) -> str:
     tree = _parse(decoder)
     imports: dict[str, ast.stmt] = {}
     functions: dict[str, ast.stmt] = {}
-    body = _resolve(tree.body, imports, functions)
+    body = _resolve(tree.body, imports, functions, parts or {})
     main = [statement for statement in body if not _constant_name(statement)]
     if placeholders(decoder) != constants.keys():
         raise ValueError(f"{decoder} takes {sorted(placeholders(decoder))}, not {sorted(constants)}")
@@ -41,14 +42,14 @@ def placeholders(decoder: str) -> set[str]:
 
 
 def _resolve(
-    statements: list[ast.stmt], imports: dict[str, ast.stmt], functions: dict[str, ast.stmt]
+    statements: list[ast.stmt], imports: dict[str, ast.stmt], functions: dict[str, ast.stmt], parts: Mapping[str, str]
 ) -> list[ast.stmt]:
     """Takes the imports out of `statements`; those of parts become functions, the others are collected once."""
     rest = []
     for statement in statements:
         if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith(PARTS):
             for alias in statement.names:
-                _reach(statement.module or "", alias.name, imports, functions)
+                _reach(statement.module or "", alias.name, imports, functions, parts)
         elif isinstance(statement, (ast.Import, ast.ImportFrom)):
             imports[ast.unparse(statement)] = statement
         else:
@@ -56,10 +57,13 @@ def _resolve(
     return rest
 
 
-def _reach(part: str, name: str, imports: dict[str, ast.stmt], functions: dict[str, ast.stmt]) -> None:
+def _reach(
+    part: str, name: str, imports: dict[str, ast.stmt], functions: dict[str, ast.stmt], parts: Mapping[str, str]
+) -> None:
     """Adds the function `name` of `part` and everything of that part and others that it uses."""
     if name in functions:
         return
+    part = parts.get(name, part)
     owners = {bound: statement for statement in _parse(part).body for bound in _bound_names(statement)}
     function = owners.get(name)
     if not isinstance(function, ast.FunctionDef):
@@ -69,10 +73,10 @@ def _reach(part: str, name: str, imports: dict[str, ast.stmt], functions: dict[s
     for owner in sorted(used & owners.keys() - {name}):
         statement = owners[owner]
         if isinstance(statement, ast.FunctionDef):
-            _reach(part, owner, imports, functions)
+            _reach(part, owner, imports, functions, parts)
         else:
             narrowed = _only(statement, owner)
-            _resolve([narrowed], imports, functions)
+            _resolve([narrowed], imports, functions, parts)
     functions[name] = plain
 
 
