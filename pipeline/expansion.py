@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -50,13 +50,17 @@ class ProgramEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exclusion:
-    """Cells to leave out: those that agree with everything given here. An empty tuple agrees with every value."""
+    """Cells to leave out: those that agree with everything given here. An empty tuple agrees with every value.
+
+    A parameter agrees where the family has it, with one of the values.
+    """
 
     task: tuple[str, ...] = ()
     model: tuple[str, ...] = ()
     family: tuple[str, ...] = ()
     budget: tuple[int, ...] = ()
     seed: tuple[int, ...] = ()
+    parameters: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
 
     def hits_names(self, task: str, model: str, family: str) -> bool:
         """Whether the name patterns agree."""
@@ -65,9 +69,13 @@ class Exclusion:
             for name, patterns in ((task, self.task), (model, self.model), (family, self.family))
         )
 
-    def hits_numbers(self, budget: int | None, seed: int | None) -> bool:
-        """Whether budget and seed agree."""
-        return (not self.budget or budget in self.budget) and (not self.seed or seed in self.seed)
+    def hits_values(self, parameters: Mapping[str, Scalar], budget: int | None, seed: int | None) -> bool:
+        """Whether parameters, budget and seed agree."""
+        return (
+            (not self.budget or budget in self.budget)
+            and (not self.seed or seed in self.seed)
+            and all(name in parameters and parameters[name] in values for name, values in self.parameters.items())
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,5 +132,5 @@ def points(
     for task, model, entry in itertools.product(grid.tasks, grid.models, grid.programs):
         exclude = [exclusion for exclusion in grid.exclude if exclusion.hits_names(task.name, model, entry.family)]
         for parameters, budget, seed in itertools.product(entry.parameter_sets, entry.budgets, entry.seeds):
-            if not any(exclusion.hits_numbers(budget, seed) for exclusion in exclude):
+            if not any(exclusion.hits_values(parameters, budget, seed) for exclusion in exclude):
                 yield task, model, entry, parameters, budget, seed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import itertools
 import re
 import typing
@@ -306,7 +307,8 @@ class _Reader:
         if not isinstance(content, dict) or not content:
             self.wrong(place, f"{title} must be a mapping with keys of {', '.join(EXCLUDE_KEYS)}")
             return Exclusion()
-        self._known_keys(place, content, f"key of {title}", EXCLUDE_KEYS)
+        types = _parameter_types(grid)
+        self._known_keys(place, content, f"key of {title}", (*EXCLUDE_KEYS, *types))
         readers = {"budget": budget_of, "seed": seed_of}
         fields: dict[str, tuple[Any, ...]] = {}
         for key in EXCLUDE_KEYS:
@@ -314,7 +316,11 @@ class _Reader:
                 listed = content[key] if isinstance(content[key], list) else [content[key]]
                 fields[key] = self._list({key: listed}, key, "", readers.get(key, text_of), place)
         self._check_patterns(place, title, fields, named)
-        exclusion = Exclusion(**fields)
+        parameters: dict[str, tuple[Scalar, ...]] = {}
+        for key in types.keys() & content.keys():
+            listed = content[key] if isinstance(content[key], list) else [content[key]]
+            parameters[key] = self._list({key: listed}, key, "", functools.partial(value_as, allowed=types[key]), place)
+        exclusion = Exclusion(**fields, parameters=parameters)
         if not self.document.mistakes and not _hits_any(exclusion, grid):
             self.wrong(place, f"{title} matches no cell of the grid")
         return exclusion
@@ -396,10 +402,22 @@ def _named(content: Mapping[str, Any], grid: Grid) -> dict[str, list[str]]:
     }
 
 
+def _parameter_types(grid: Grid) -> dict[str, tuple[type, ...]]:
+    """Parameters of the families of a grid, and what their values may be."""
+    types: dict[str, tuple[type, ...]] = {}
+    for entry in grid.programs:
+        for name, hint in typing.get_type_hints(catalog.family(entry.family).parameters).items():
+            types[name] = (*types.get(name, ()), *allowed_types(hint))
+    return types
+
+
 def _hits_any(exclusion: Exclusion, grid: Grid) -> bool:
     return any(
         exclusion.hits_names(task.name, model, entry.family)
-        and any(exclusion.hits_numbers(*numbers) for numbers in itertools.product(entry.budgets, entry.seeds))
+        and any(
+            exclusion.hits_values(*values)
+            for values in itertools.product(entry.parameter_sets, entry.budgets, entry.seeds)
+        )
         for task, model, entry in itertools.product(grid.tasks, grid.models, grid.programs)
     )
 

@@ -105,6 +105,7 @@ def test_defaults(read: ReadText) -> None:
         "lr": 1e-3,
         "rank": 8,
         "target_modules": "all-linear",
+        "weights": "adapter",
     }
 
 
@@ -150,6 +151,36 @@ def test_exclude(read: ReadText) -> None:
     assert large == [("chain-sum", 1), ("chain-sum", 2), ("chain-sum", 3), ("gsm8k", 1)]
 
 
+def test_exclude_by_parameters(read: ReadText) -> None:
+    entries = (
+        "{family: subset, examples: [8, 64, all], lr: [1e-3, 1e-4]}",
+        "{family: lora, bits: 4, lr: 1e-4}",
+        "{family: icl, shots: 1}",
+    )
+    grid = read(programs(*entries, rest="exclude: [{examples: [8, all], lr: 1e-4}, {family: lora, bits: 4}]"))
+    found = [(c.family, c.parameters.get("examples"), c.parameters.get("lr")) for c in planned(grid)]
+    assert found == [
+        ("subset", 8, 1e-3),
+        ("subset", 64, 1e-3),
+        ("subset", 64, 1e-4),
+        ("subset", "all", 1e-3),
+        ("icl", None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "part"),
+    [
+        ("{shots: 3}", "'shots'"),
+        ("{lr: fast}", "lr: must be a number"),
+        ("{lr: 1e-5}", "exclude 1 matches no cell"),
+    ],
+)
+def test_bad_exclude_by_parameters(read: ReadText, rule: str, part: str) -> None:
+    (mistake,) = mistakes(read, programs("{family: subset, examples: 8, lr: 1e-3}", rest=f"exclude: [{rule}]"))
+    assert part in mistake
+
+
 def test_every_mistake_comes_in_one_message_in_the_order_of_the_file(read: ReadText) -> None:
     found = mistakes(
         read,
@@ -180,7 +211,7 @@ extra: 1
         ("line 1", "'study' names a folder", "'a/b'"),
         ("line 2", "unknown task 'chain-sun'; did you mean chain-sum?"),
         ("line 2", "'chain-sum' is listed twice"),
-        ("line 3", "unknown model 'smollm2-135'; did you mean smollm2-135m?"),
+        ("line 3", "unknown model 'smollm2-135'; did you mean smollm2-135m"),
         ("line 5", "program 1", "unknown program family 'subst'; did you mean subset?"),
         ("line 6", "program 2 (subset)", "lr is -1.0; it must be above 0"),
         ("line 6", "unknown parameter 'epoch'; did you mean epochs?"),
@@ -314,5 +345,5 @@ def test_the_example_of_the_documentation(tmp_path: Path) -> None:
     (tmp_path / "model" / "config.json").write_text("{}")
     (tmp_path / "grid.yaml").write_text(text)
     found = planned(read_grid(tmp_path / "grid.yaml"))
-    a_seed = 3 + 4 * 3 + 2 + 1  # icl, subset by budget, subset by size, lora
-    assert len(found) == 3 * (3 + 3 * a_seed) - 2 * (4 * 3 + 2 + 1)
+    a_seed = 3 + 3 * 3 + 2 + 1  # icl, subset by budget (one of its four combinations left out), subset by size, lora
+    assert len(found) == 3 * (3 + 3 * a_seed) - 2 * (3 * 3 + 2 + 1)

@@ -77,7 +77,8 @@ class QuantisedVectors(nn.Module):
         if not self.learns_pruning:
             is_on = torch.cat([torch.ones_like(is_on[:, :1]), is_on[:, 1:]], 1)
         added = torch.tensor([WIDTHS[0], *np.diff(WIDTHS)], dtype=is_on.dtype, device=is_on.device)
-        return (is_on.cumprod(1) * added).sum()
+        bits: torch.Tensor = (is_on.cumprod(1) * added).sum()
+        return bits
 
     @torch.no_grad()
     def integers(self) -> list[tuple[npt.NDArray[np.int32], int, float]]:
@@ -130,8 +131,9 @@ class QuantisedUpdate(nn.Module):
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """What the update adds to the outputs [..., out] for inputs [..., in]."""
-        weights = self.factor * self.scales
-        return ((values @ self.inputs().T.to(values.dtype)) * weights) @ self.outputs().to(values.dtype)
+        inputs, outputs = self.inputs().to(values.dtype), self.outputs().to(values.dtype)
+        change: torch.Tensor = ((values @ inputs.T) * (self.factor * self.scales)) @ outputs
+        return change
 
     def terms(self) -> list[Term]:
         """The terms with the gates as they are in the end."""
@@ -172,17 +174,18 @@ def penalty_of(updates: Sequence[QuantisedUpdate], quantisation: float, pruning:
     """Penalty on the expected bits for each number of all vectors, and on the terms that are not left out."""
     bits = torch.stack([update.outputs.expected_bits() + update.inputs.expected_bits() for update in updates]).sum()
     kept = torch.stack([torch.sigmoid(update.outputs.gates[:, 0]).sum() for update in updates]).sum()
-    return quantisation * bits + pruning * kept
+    penalty: torch.Tensor = quantisation * bits + pruning * kept
+    return penalty
 
 
 def largest_integer(bits: int) -> int:
     """Of a symmetric signed number of so many bits."""
-    return 2 ** (bits - 1) - 1
+    return int(2 ** (bits - 1)) - 1
 
 
 def _step(extent: torch.Tensor, bits: int) -> torch.Tensor:
     """Distance of neighbouring values when -extent ... extent is shared out over the values of so many bits."""
-    return 2 * extent / (2**bits - 1)
+    return extent * (2 / (2**bits - 1))
 
 
 def _rounded(values: torch.Tensor) -> torch.Tensor:

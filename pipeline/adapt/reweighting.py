@@ -20,7 +20,8 @@ class _WeightedSum(nn.Module):
         self.register_buffer("updates", updates, persistent=False)
 
     def forward(self, first: torch.Tensor) -> torch.Tensor:
-        return first + torch.tensordot(self.factors[self.module], self.updates, 1)
+        change: torch.Tensor = torch.tensordot(self.factors[self.module], self.updates, 1)
+        return first + change
 
 
 @contextmanager

@@ -14,8 +14,6 @@ from pipeline.adapt.engines import Floats, Replicated, make_engine
 from pipeline.adapt.processes import agree, rank, world_size
 from pipeline.protocols import EncodeContext
 
-IGNORED = -100
-"""Label that `cross_entropy` leaves out."""
 Row = Sequence[int]
 
 TELL_SECONDS = 30.0
@@ -208,12 +206,23 @@ def _losses(
 
 
 def _nll_nats(engine: Replicated, head: Row, rows: Sequence[Row]) -> torch.Tensor:
-    """Negative log-likelihood of the rows behind the head, summed over their tokens."""
-    longest = max(map(len, rows))
-    ids = torch.tensor([[*head, *row, *[0] * (longest - len(row))] for row in rows], device=engine.device)
-    labels = torch.tensor([[*row, *[IGNORED] * (longest - len(row))] for row in rows], device=engine.device)
-    logits = engine.logits(ids)[:, len(head) - 1 : -1].float()
-    return cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="sum")
+    """Negative log-likelihood of the rows behind the head, summed over their tokens.
+
+    The texts stand one behind the other in one row without padding; their positions begin anew, by which the models of
+    transformers tell them apart. Logits are computed only where they predict a token of a row.
+    """
+    tokens: list[int] = []
+    positions: list[int] = []
+    predicting: list[int] = []
+    targets: list[int] = []
+    for row in rows:
+        first = len(tokens) + len(head) - 1
+        predicting += range(first, first + len(row))
+        tokens += [*head, *row]
+        positions += range(len(head) + len(row))
+        targets += row
+    logits = engine.logits(*(torch.tensor(values, device=engine.device) for values in (tokens, positions, predicting)))
+    return cross_entropy(logits.float(), torch.tensor(targets, device=engine.device), reduction="sum")
 
 
 def _generator(*numbers: int) -> torch.Generator:

@@ -26,7 +26,8 @@ from pipeline.resources import Resources
 
 def main(model_folder: str, family_name: str, resources: str, parameters: str, out: str, stop_after: str = "") -> None:
     join()
-    model, tokenizer = load(model_folder)
+    loaded = load(model_folder)
+    tokenizer = loaded[1]
     family: Any = catalog.family(family_name)
     settings = family.parameters(**json.loads(parameters))
     task = catalog.task("chain-sum")
@@ -62,14 +63,14 @@ def main(model_folder: str, family_name: str, resources: str, parameters: str, o
     context = EncodeContext(
         task=task,
         model_folder=Path(model_folder),
-        load=lambda: (model, tokenizer),
+        load=lambda: loaded,
         tokenizer=lambda: tokenizer,
         report=say,
         resources=wanted,
         micro_batch=wanted.micro_batch,
         checkpoints=checkpoints,
     )
-    with family.prepare(model, settings, 1) as start:
+    with family.prepare(context, settings, 1) as start:
         before = [weight.detach().numpy().copy() for weight in start.weights]
         adapted = adapt(start.model, start.weights, training, context)
     if adapted is not None:

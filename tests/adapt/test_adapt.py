@@ -20,6 +20,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     # 20 examples in batches of 8: the last one of a pass leaves a process without an example of its own.
     "lora": {"examples": 20, "epochs": 2},
     "full": {"examples": 20, "epochs": 2, "lr": 1e-3},
+    "lm-head": {"examples": 20, "epochs": 2},
 }
 TOLERANCE = 1e-4
 """Length of the difference of two updates over the length of one: other sums, each off by some 1e-7, for six steps."""

@@ -1,0 +1,191 @@
+"""Verbs on a study: status, logs, cancel, nodes, show, reduce, verify."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.app import AsJson, Results, app, console, print_json, show
+
+
+class Select(StrEnum):
+    """Split that frontiers are chosen on."""
+
+    validation = "validation"
+    test = "test"
+
+
+@app.command(epilog="Example: tcx status quickstart --why 3f9a")
+def status(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name or folder of a study.")],
+    why: Annotated[
+        str | None,
+        typer.Option("--why", metavar="CELL", help="Last attempts of one cell, given by the start of its id."),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it anew until nothing is queued or running, or Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option("--every", min=1, metavar="SECONDS", help="Time between looks of --watch.")
+    ] = 30,
+    results: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how many cells of a study are done, failed (by cause) and to do."""
+    from pipeline import status as library
+    from pipeline.errors import UserError
+
+    if watch:
+        if as_json or why is not None:
+            raise UserError("--watch shows the table of a study; leave --json and --why out")
+        library.watch(study, results, every, console())
+        return
+    show(library.study_status(study, results) if why is None else library.why(study, why, results), as_json)
+
+
+@app.command(epilog="Example: tcx logs quickstart 3f9a --attempt 1")
+def logs(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name or folder of a study.")],
+    cell: Annotated[str, typer.Argument(metavar="CELL", help="Start of the id of a cell.")],
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", min=1, metavar="N", help="Only the job that made this attempt.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Of the last job, print new lines until it has ended, or Ctrl-C.")
+    ] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, metavar="N", help="Lines from the end of each.")] = 40,
+    results: Results = None,
+) -> None:
+    """Show the logs of the jobs that worked on a cell, oldest job first."""
+    from pipeline.cluster.logs import show_logs
+
+    show_logs(study, cell, results=results, attempt=attempt, follow=follow, num_lines=lines, console=console())
+
+
+@app.command(epilog="Example: tcx cancel quickstart --pending")
+def cancel(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name or folder of a study.")],
+    pending: Annotated[bool, typer.Option("--pending", help="Only jobs that wait.")] = False,
+    running: Annotated[bool, typer.Option("--running", help="Only jobs that run.")] = False,
+    cells: Annotated[
+        str | None,
+        typer.Option(
+            "--cells", metavar="PATTERN", help="Only jobs with a cell whose label matches (*lora*) or id starts so."
+        ),
+    ] = None,
+    graceful: Annotated[
+        bool, typer.Option("--graceful", help="Let jobs that run save a checkpoint first, in up to 20 seconds.")
+    ] = False,
+    results: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel jobs of a study in the queue. Their cells wait for `tcx submit --retry cancelled`."""
+    from pipeline.cluster.control import cancel as library
+
+    # Neither means both.
+    states = {True} if running and not pending else {False} if pending and not running else {True, False}
+    found = library(study, results=results, running_states=states, pattern=cells, graceful=graceful)
+    show(found, as_json)
+
+
+@app.command(epilog="Example: tcx nodes quickstart --hours 48")
+def nodes(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name or folder of a study.")],
+    hours: Annotated[
+        float, typer.Option("--hours", min=0, metavar="N", help="How far back; a profile's exclude_nodes_hours.")
+    ] = 24,
+    results: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the nodes that lost cells by their own fault: which are avoided, and what to tell your administrators."""
+    from pipeline.cluster.nodes import report_nodes
+
+    show(report_nodes(study, hours, results), as_json)
+
+
+@app.command(name="show", epilog="Example: tcx show results/quickstart/programs/3f/3f9a....pyz")
+def show_(
+    name: Annotated[str, typer.Argument(metavar="CELL|PROGRAM", help="Id of a cell, or path of a program file.")],
+    results: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one program: the parts of its length, its decoder, its payload, its scores, how to run it."""
+    from pipeline.show import show as library
+
+    show(library(name, results=results), as_json)
+
+
+@app.command(name="reduce", epilog="Example: tcx reduce quickstart --targets 10,20")
+def reduce_(
+    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Names or folders of studies.")],
+    targets: Annotated[
+        str | None,
+        typer.Option("--targets", metavar="P,P", help="Performances at which task complexity is reported."),
+    ] = None,
+    select: Annotated[
+        Select, typer.Option("--select", help="Split that frontiers are chosen on; test only to reproduce papers.")
+    ] = Select.validation,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder of the tables; else the first study.")
+    ] = None,
+    results: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Merge the shards of one or many studies into complexity curves, tables and figures. Needs no GPU."""
+    from pipeline.reduce import reduce_studies
+    from pipeline.reduce.terminal import print_reduction
+    from pipeline.report.figures import draw_figures
+    from pipeline.store import open_study
+
+    folders = [open_study(study, results).folder for study in studies]
+    reduction = reduce_studies(folders, targets=numbers_of(targets), select=select.value, out=out)
+    figures = draw_figures(reduction.study)
+    if as_json:
+        completeness = json.loads(reduction.study.table_path("completeness", "json").read_text())
+        print_json(
+            {
+                "study_folder": str(reduction.study.folder),
+                "curves": str(reduction.study.curves),
+                "figures": [str(path) for path in figures],
+                "completeness": completeness,
+            }
+        )
+        return
+    print_reduction(reduction, console())
+    typer.echo(f"tables: {reduction.study.curves}\nfigures: {reduction.study.figures}")
+
+
+@app.command(epilog="Example: tcx verify quickstart")
+def verify(
+    targets: Annotated[list[str], typer.Argument(metavar="STUDY|PROGRAM...", help="Studies, or program files.")],
+    results: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Execute programs cold and isolated; compare length, digest, outputs and scores with their shards."""
+    from pipeline.verify import verify as library
+
+    # Progress must not mix with the JSON object on stdout.
+    summary = library(targets, results=results, console=console(stderr=as_json))
+    if as_json:
+        print_json(summary.to_json())
+    raise typer.Exit(1 if summary.failed else 0)
+
+
+def numbers_of(text: str | None) -> list[float] | None:
+    """Performances of `--targets`.
+
+    Raises:
+        UserError: they are no numbers.
+    """
+    from pipeline.errors import UserError
+
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"--targets wants numbers with commas between them, such as 10,20; {text!r} given") from error
