@@ -11,8 +11,10 @@ from pipeline.errors import InvalidShardError
 
 SCHEMA_VERSION = 1
 
-STATUSES = ("ok", "infeasible")
-"""`infeasible` is final and done: the cell has no program, and its lengths and scores are null."""
+IMPORTED = "imported"
+STATUSES = ("ok", "infeasible", IMPORTED)
+"""`infeasible` is final and done: the cell has no program, and its lengths and scores are null. `imported` is what
+others published: lengths and a test score, of which no program file exists here."""
 
 METRIC_SCORE = pa.struct([("metric", pa.string()), ("performance", pa.float64())])
 SPLIT_SCORES = pa.struct(
@@ -145,11 +147,21 @@ def check_row(row: Mapping[str, Any]) -> None:
         require(bool(row["status_reason"]), "an infeasible cell says why")
         return
     require(None not in lengths and lengths[0] == sum(lengths[1:]), "the parts of the length do not sum to it")
+    if row["status"] == IMPORTED:
+        require(lengths[0] > 0 and min(lengths[1:]) >= 0, "a part of the length is below 0, or all of them are 0")
+        require(row["program_sha256"] is None, "an imported row has no program file")
+        require(row["validation"] is None, "an imported row has no validation score: nothing says how it was chosen")
+        test = row["test"] or {"performance": None}
+        require(test["performance"] is not None, "the test score is missing")
+        items = [test[name] for name in ("num_items", "item_scores", "statistics", "predictions")]
+        require(items == [None] * 4, "an imported row has no items")
+        return
     require(lengths[0] > 0 and lengths[0] % 8 == 0, "the length is no positive number of whole bytes")
     require(row["coded_bits"] is None or row["coded_bits"] > 0, "a payload that is there has no zero length")
     for split in ("validation", "test"):
         scores = row[split]
-        require(scores is not None and scores["performance"] is not None, f"the {split} score is missing")
+        complete = scores is not None and None not in (scores["performance"], scores["num_items"])
+        require(complete, f"the {split} score is missing")
         counts = {len(scores[name]) for name in ("item_scores", "statistics", "predictions")} | {scores["num_items"]}
         require(len(counts) == 1, f"the {split} columns differ in their number of items")
 

@@ -26,6 +26,7 @@ CONTRAST = pa.schema(
         ("task", pa.string()),
         ("model", pa.string()),
         ("reference_model", pa.string()),
+        ("is_imported", pa.bool_()),
         ("select", pa.string()),
         ("metric", pa.string()),
         ("higher_is_better", pa.bool_()),
@@ -45,30 +46,29 @@ Rows with `is_largest_common` are the summary: the largest length up to which bo
 """
 
 
-def contrast_rows(curves: Sequence[Curve], select: str) -> list[Row]:
-    """Contrasts of all ordered pairs of models of each task, in scope `all`.
+def contrast_rows(curves: Sequence[Curve]) -> list[Row]:
+    """Contrasts of all ordered pairs of models of each task, in scope `all`, imported rows apart from ours.
 
-    The interval of a difference is a percentile bootstrap over items, both programs scored on the same resample. With
-    `select` = `test` there is none.
+    The interval of a difference is a percentile bootstrap over items, both programs scored on the same resample. For
+    programs that were chosen on the test split there is none.
 
     Args:
         curves: what `build_curves` gave.
-        select: `validation` or `test`.
 
     Returns:
         Rows with the columns of `CONTRAST`. Lengths at which one of the models has no program yet are absent.
     """
-    of_task: dict[str, list[Curve]] = defaultdict(list)
+    of_task: dict[tuple[str, bool], list[Curve]] = defaultdict(list)
     for curve in curves:
         if curve.scope == ALL_SCOPE:
-            of_task[curve.task].append(curve)
+            of_task[curve.task, curve.is_imported].append(curve)
     rows = []
     for task_curves in of_task.values():
         if len(task_curves) < 2:
             continue
-        resampled = _resampled(task_curves) if select == "validation" else {}
+        resampled = _resampled(task_curves) if task_curves[0].select == "validation" else {}
         for curve, reference in permutations(task_curves, 2):
-            rows += _pair_rows(curve, reference, resampled, select)
+            rows += _pair_rows(curve, reference, resampled)
     return rows
 
 
@@ -84,7 +84,7 @@ def tried_up_to_bits(curve: Curve) -> int | None:
     return max(lengths, default=None)
 
 
-def _pair_rows(curve: Curve, reference: Curve, resampled: Mapping[str, Floats | None], select: str) -> list[Row]:
+def _pair_rows(curve: Curve, reference: Curve, resampled: Mapping[str, Floats | None]) -> list[Row]:
     ends = (tried_up_to_bits(curve), tried_up_to_bits(reference))
     largest_common = min((end for end in ends if end is not None), default=0)
     lengths = {row["program_length_bits"] for row in [*curve.frontier, *reference.frontier]} | {largest_common}
@@ -99,7 +99,8 @@ def _pair_rows(curve: Curve, reference: Curve, resampled: Mapping[str, Floats | 
                 "task": curve.task,
                 "model": curve.model,
                 "reference_model": reference.model,
-                "select": select,
+                "is_imported": curve.is_imported,
+                "select": curve.select,
                 "metric": own["metric"],
                 "higher_is_better": own["higher_is_better"],
                 "max_length_bits": length_bits,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline import schema
 from pipeline.reduce.frontier import direction, is_candidate, pareto_frontier, shortest_reaching
 from pipeline.reduce.merge import Row
 
@@ -34,7 +35,14 @@ _PROGRAM_COLUMNS = [
     ("test_high", pa.float64()),
     ("test_num_items", pa.int64()),
 ]
-_SCOPE_COLUMNS = [("task", pa.string()), ("model", pa.string()), ("scope", pa.string()), ("select", pa.string())]
+_SCOPE_COLUMNS = [
+    ("task", pa.string()),
+    ("model", pa.string()),
+    ("scope", pa.string()),
+    ("is_imported", pa.bool_()),  # of rows that others published, which are never on one curve with ours
+    ("select", pa.string()),
+]
+_TARGET_COLUMNS = ("task", "scope", "is_imported", "select", "target_performance", "target_fraction")
 _METRIC_COLUMNS = [("metric", pa.string()), ("higher_is_better", pa.bool_())]
 
 FRONTIER = pa.schema(
@@ -67,6 +75,7 @@ REDUCTION = pa.schema(
     [
         ("task", pa.string()),
         ("scope", pa.string()),
+        ("is_imported", pa.bool_()),
         ("select", pa.string()),
         ("target_performance", pa.float64()),
         ("target_fraction", pa.float64()),
@@ -90,6 +99,8 @@ class Curve:
         task: label of the task.
         model: label of the base model.
         scope: `all`, `view:NAME`, `family:NAME`, or `seed:N` (programs of that seed and those without a seed).
+        is_imported: whether these are rows that others published.
+        select: split that the frontier was chosen on.
         programs: points with a length.
         frontier: members, shortest first.
     """
@@ -97,6 +108,8 @@ class Curve:
     task: str
     model: str
     scope: str
+    is_imported: bool
+    select: str
     programs: Sequence[Row]
     frontier: Sequence[Row]
 
@@ -117,16 +130,15 @@ def build_curves(points: Sequence[Row], select: str) -> list[Curve]:
     A floor ignores the base model, so the floors of a task are candidates of every model of that task in scope `all`
     and in the scopes of seeds. A scope whose cells are all infeasible has a curve without programs.
 
+    Imported rows have curves of their own, chosen on test: they have no other score.
+
     Args:
         points: what `point_rows` gave.
-        select: `validation` or `test`.
+        select: `validation` or `test`: what the frontiers of our own programs are chosen on.
     """
-    score = score_column(select)
-    of_task: dict[str, list[Row]] = defaultdict(list)
-    for row in points:
-        of_task[row["task"]].append(row)
     curves = []
-    for task, task_rows in sorted(of_task.items()):
+    for (task, is_imported), task_rows in sorted(by_origin(points).items()):
+        chosen_on = "test" if is_imported else select
         floors = [row for row in task_rows if row["is_floor"]]
         for model in sorted({row["model"] for row in task_rows}):
             own = [row for row in task_rows if row["model"] == model]
@@ -134,17 +146,34 @@ def build_curves(points: Sequence[Row], select: str) -> list[Curve]:
             shared_floors = [row for row in floors if row["program_sha256"] not in digests]
             for scope, rows in _scopes(own, shared_floors).items():
                 programs = [row for row in rows if row["program_length_bits"] is not None]
-                frontier = pareto_frontier(programs, score)
-                curves.append(Curve(task=task, model=model, scope=scope, programs=programs, frontier=frontier))
+                curves.append(
+                    Curve(
+                        task=task,
+                        model=model,
+                        scope=scope,
+                        is_imported=is_imported,
+                        select=chosen_on,
+                        programs=programs,
+                        frontier=pareto_frontier(programs, score_column(chosen_on)),
+                    )
+                )
     return curves
 
 
-def frontier_rows(curves: Sequence[Curve], select: str) -> list[Row]:
+def by_origin(points: Sequence[Row]) -> dict[tuple[str, bool], list[Row]]:
+    """Points by task and by whether they are imported: what is compared with each other."""
+    groups: dict[tuple[str, bool], list[Row]] = defaultdict(list)
+    for row in points:
+        groups[row["task"], row["status"] == schema.IMPORTED].append(row)
+    return groups
+
+
+def frontier_rows(curves: Sequence[Curve]) -> list[Row]:
     """Members of all frontiers, with the columns of `FRONTIER`."""
     return [
-        _scope_values(curve, select)
+        _scope_values(curve)
         | {name: member[name] for name in ("metric", "higher_is_better", "program_length_bits")}
-        | {"performance": member[score_column(select)]}
+        | {"performance": member[score_column(curve.select)]}
         | {name: member[name] for name, _ in _PROGRAM_COLUMNS}
         for curve in curves
         for member in curve.frontier
@@ -179,32 +208,31 @@ def default_targets(points: Sequence[Row], select: str) -> list[tuple[float | No
     return [(fraction, target) for target, fraction in reversed(targets.items())]
 
 
-def complexity_rows(
-    curves: Sequence[Curve], points: Sequence[Row], select: str, targets: Sequence[float] | None
-) -> list[Row]:
+def complexity_rows(curves: Sequence[Curve], points: Sequence[Row], targets: Sequence[float] | None) -> list[Row]:
     """Task complexity of every task, model and scope at every target, with the columns of `COMPLEXITY`.
 
     Args:
         curves: what `build_curves` gave.
         points: what `point_rows` gave.
-        select: `validation` or `test`.
-        targets: performances, None for `default_targets` of each task.
+        targets: performances, None for `default_targets` of each task, those of imported rows apart.
     """
-    targets_of: dict[str, list[tuple[float | None, float]]] = {}
-    metric_of: dict[str, Row] = {}
-    for task in {curve.task for curve in curves}:
-        task_rows = [row for row in points if row["task"] == task]
-        targets_of[task] = (
-            default_targets(task_rows, select) if targets is None else [(None, target) for target in targets]
-        )
-        metric_of[task] = next((row for row in task_rows if row["metric"] is not None), task_rows[0])
+    groups = by_origin(points)
+    select_of = {(curve.task, curve.is_imported): curve.select for curve in curves}
+    targets_of = {
+        key: default_targets(groups[key], select) if targets is None else [(None, target) for target in targets]
+        for key, select in select_of.items()
+    }
+    metric_of = {
+        key: next((row for row in group if row["metric"] is not None), group[0]) for key, group in groups.items()
+    }
     rows = []
     for curve in curves:
-        for fraction, target in targets_of[curve.task]:
-            member = shortest_reaching(curve.frontier, score_column(select), target)
+        key = curve.task, curve.is_imported
+        for fraction, target in targets_of[key]:
+            member = shortest_reaching(curve.frontier, score_column(curve.select), target)
             rows.append(
-                _scope_values(curve, select)
-                | {name: metric_of[curve.task][name] for name, _ in _METRIC_COLUMNS}
+                _scope_values(curve)
+                | {name: metric_of[key][name] for name, _ in _METRIC_COLUMNS}
                 | {
                     "target_performance": target,
                     "target_fraction": fraction,
@@ -230,14 +258,14 @@ def reduction_rows(complexities: Sequence[Row]) -> list[Row]:
     """
     groups: dict[Any, list[Row]] = defaultdict(list)
     for row in complexities:
-        groups[row["task"], row["scope"], row["target_performance"]].append(row)
+        groups[row["task"], row["scope"], row["is_imported"], row["target_performance"]].append(row)
     rows = []
     for group in groups.values():
         for own, reference in permutations(group, 2):
             numerator = reference["task_complexity_bits"] or reference["largest_program_bits"]
             if own["is_reached"] and numerator is not None:
                 rows.append(
-                    {name: own[name] for name in ("task", "scope", "select", "target_performance", "target_fraction")}
+                    {name: own[name] for name in _TARGET_COLUMNS}
                     | {
                         "model": own["model"],
                         "reference_model": reference["model"],
@@ -263,5 +291,5 @@ def _scopes(own: Sequence[Row], shared_floors: Sequence[Row]) -> dict[str, list[
     return dict(sorted(scopes.items()))
 
 
-def _scope_values(curve: Curve, select: str) -> Row:
-    return {"task": curve.task, "model": curve.model, "scope": curve.scope, "select": select}
+def _scope_values(curve: Curve) -> Row:
+    return {name: getattr(curve, name) for name, _ in _SCOPE_COLUMNS}

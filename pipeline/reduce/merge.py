@@ -69,12 +69,14 @@ class Failure:
 class Completeness:
     """What became of the plan.
 
-    `num_planned == num_ok + num_infeasible + len(failed) + len(missing) + num_unresolved`.
+    `num_planned == num_ok + num_infeasible + len(failed) + len(missing) + num_unresolved`. Imported rows belong to no
+    plan: they are counted apart, and always count.
 
     Attributes:
         num_planned: cells of the plan; without a plan, the cells that have a shard.
         num_ok: cells with a program and scores.
         num_infeasible: cells without a program, which is final.
+        num_imported: rows that others published.
         failed: cells with failed attempts and no shard.
         missing: labels of cells that were never finished and never failed.
         num_unresolved: planned cells without an id, since their base model is not staged.
@@ -86,6 +88,7 @@ class Completeness:
     num_planned: int
     num_ok: int
     num_infeasible: int
+    num_imported: int = 0
     failed: tuple[Failure, ...] = ()
     missing: tuple[str, ...] = ()
     num_unresolved: int = 0
@@ -133,11 +136,12 @@ def merge_shards(studies: Sequence[Study]) -> Merged:
         _collect(study, collected)
     plan = _plan_rows(studies)
     planned = {row["cell_id"]: row for row in plan if row["cell_id"] is not None}
-    counted = set(planned) if plan else set(collected.rows)
+    imported = {cell_id for cell_id, rows in collected.rows.items() if rows[0]["status"] == schema.IMPORTED}
+    counted = set(planned) if plan else collected.rows.keys() - imported
 
     rows: list[Row] = []
     duplicates: list[Duplicate] = []
-    for cell_id in sorted(counted & collected.rows.keys()):
+    for cell_id in sorted((counted | imported) & collected.rows.keys()):
         kept, *dropped = sorted(collected.rows[cell_id], key=_precedence)
         rows.append(kept)
         duplicates += [
@@ -159,11 +163,12 @@ def merge_shards(studies: Sequence[Study]) -> Merged:
             num_planned=len(counted) + num_unresolved,
             num_ok=sum(row["status"] == "ok" for row in rows),
             num_infeasible=sum(row["status"] == "infeasible" for row in rows),
+            num_imported=len(imported),
             failed=failed,
             missing=tuple(sorted(cell_label(row) for cell_id, row in undone.items() if cell_id not in has_failed)),
             num_unresolved=num_unresolved,
             quarantined=tuple(sorted(collected.quarantined)),
-            outside=tuple(sorted(collected.rows.keys() - counted)),
+            outside=tuple(sorted(collected.rows.keys() - counted - imported)),
             duplicates=tuple(duplicates),
         ),
     )
@@ -231,9 +236,9 @@ def _read_part(paths: Sequence[Path]) -> tuple[list[Row], list[tuple[Path, str]]
 
 def _with_stand_ins(scores: Row | None) -> Row | None:
     """Scores of a split with something of the right length for the columns of items, which were not read."""
-    if scores is None or scores["num_items"] is None:
+    if scores is None:
         return None
-    items = range(scores["num_items"])
+    items = None if scores["num_items"] is None else range(scores["num_items"])
     return {**scores, "item_scores": items, "statistics": items, "predictions": items}
 
 

@@ -51,7 +51,8 @@ def point_rows(rows: Sequence[Row], select: str) -> list[Row]:
 
     Args:
         rows: what `merge_shards` gave.
-        select: split that frontiers are chosen on; with `test` there are no intervals.
+        select: split that frontiers are chosen on; with `test` there are no intervals. Imported rows have a test score
+            only: their `select` is always `test`.
 
     Returns:
         One dictionary a cell with the columns of `POINTS`, and `path`.
@@ -64,7 +65,7 @@ def point_rows(rows: Sequence[Row], select: str) -> list[Row]:
             | {
                 "task": task,
                 "model": model,
-                "select": select,
+                "select": "test" if row["status"] == schema.IMPORTED else select,
                 "is_floor": row["view"] == FLOOR_VIEW,
                 "metric": row["metric"],
                 "higher_is_better": row["higher_is_better"],
@@ -89,23 +90,24 @@ def distinct_labels(rows: Sequence[Row]) -> list[tuple[str, str]]:
 
     Two task versions, or scores on different numbers of items, are not on one curve: where a task occurs in several
     settings its label says which (`gsm8k v2 128/256`). Likewise two base models with one label get the start of their
-    identity.
+    identity. Imported rows tell neither, and keep the plain names.
     """
     settings = [(row["task_version"], row["validation_items"], row["test_items"]) for row in rows]
     task_settings: dict[str, set[Any]] = defaultdict(set)
     identities: dict[str, set[Any]] = defaultdict(set)
     for row, setting in zip(rows, settings, strict=True):
-        task_settings[row["task"]].add(setting)
-        identities[row["model"]].add(row["model_identity"])
+        if row["status"] != schema.IMPORTED:
+            task_settings[row["task"]].add(setting)
+            identities[row["model"]].add(row["model_identity"])
 
     def task_label(row: Row, setting: tuple[Any, ...]) -> str:
-        if len(task_settings[row["task"]]) == 1:
+        if row["status"] == schema.IMPORTED or len(task_settings[row["task"]]) == 1:
             return str(row["task"])
         version, validation_items, test_items = (part if part is not None else "all" for part in setting)
         return f"{row['task']} v{version} {validation_items}/{test_items}"
 
     def model_label(row: Row) -> str:
-        is_alone = len(identities[row["model"]]) == 1
+        is_alone = row["status"] == schema.IMPORTED or len(identities[row["model"]]) == 1
         return str(row["model"]) if is_alone else f"{row['model']} ({str(row['model_identity'])[:8]})"
 
     return [(task_label(row, setting), model_label(row)) for row, setting in zip(rows, settings, strict=True)]

@@ -37,7 +37,7 @@ class Reduction:
 
     Attributes:
         study: where the tables were written.
-        select: split that frontiers were chosen on.
+        select: split that the frontiers of our own programs were chosen on.
         points: `points.POINTS`.
         frontier: `curves.FRONTIER`.
         complexity: `curves.COMPLEXITY`.
@@ -70,7 +70,8 @@ def reduce_studies(
         targets: performances at which task complexity is reported, in the units of the metric; None for
             `curves.default_targets` of each task.
         select: split that frontiers are chosen on. `test` reproduces papers that choose on the test split: its tables
-            are marked and hold no intervals.
+            are marked and hold no intervals. Imported rows have a test score only: their frontiers, apart from ours,
+            are always chosen on it, and marked likewise.
         out: study folder that gets the tables; None for the first of `folders`.
 
     Returns:
@@ -87,13 +88,13 @@ def reduce_studies(
     merged = merge_shards([Study(folder) for folder in folders])
     points = point_rows(merged.rows, select)
     curves = build_curves(points, select)
-    complexities = complexity_rows(curves, points, select, targets)
+    complexities = complexity_rows(curves, points, targets)
     rows: dict[str, list[Row]] = {
         "points": points,
-        "frontier": frontier_rows(curves, select),
+        "frontier": frontier_rows(curves),
         "complexity": complexities,
         "reduction": ratio_rows(complexities),
-        "contrast": contrast_rows(curves, select),
+        "contrast": contrast_rows(curves),
     }
     tables = {name: _table(rows[name], columns) for name, columns in TABLES.items()}
     for name, table in tables.items():

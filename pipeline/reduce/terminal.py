@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -12,12 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.cell import format_bytes
-from pipeline.reduce.curves import ALL_SCOPE
+from pipeline.reduce.curves import ALL_SCOPE, by_origin
 from pipeline.reduce.merge import Completeness, Row
 from pipeline.reduce.reduction import Reduction
 
 _LISTED = 10
-"""Lists of single cells are cut here; `curves/completeness.json` has all of them."""
+"""Lists of single cells and of pairs of models are cut here; the files of `curves` have all of them."""
 
 
 def print_reduction(reduction: Reduction, console: Console) -> None:
@@ -33,14 +33,14 @@ def print_reduction(reduction: Reduction, console: Console) -> None:
     if reduction.select == "test":
         console.print("[bold]selected on the test split[/bold]: scores are optimistic and have no intervals\n")
     varying = varying_parameters(reduction.points.select(["family", "parameters"]).to_pylist())
-    for task in sorted(set(reduction.points["task"].to_pylist())):
-        if task not in frontier:
-            console.print(f"{escape(task)}: no program, all cells are infeasible\n")
+    for key in sorted(by_origin(reduction.points.select(["task", "status"]).to_pylist())):
+        if key not in frontier:
+            console.print(f"{escape(key[0])}: no program, all cells are infeasible\n")
             continue
-        for table in frontier_tables(frontier[task], varying):
+        for table in frontier_tables(frontier[key], varying):
             console.print(table)
-        console.print(complexity_table(complexity[task]))
-        for line in contrast_lines(contrast[task]):
+        console.print(complexity_table(complexity[key]))
+        for line in _cut(contrast_lines(contrast[key]), "contrast.csv"):
             console.print(escape(line), highlight=False)
         console.print()
     for line in completeness_lines(reduction.completeness):
@@ -60,7 +60,7 @@ def frontier_tables(rows: Iterable[Row], varying: Mapping[str, set[str]]) -> lis
     """Frontier of each model of one task, scope `all`.
 
     Args:
-        rows: members of the frontiers of one task.
+        rows: members of the frontiers of one task, imported or not.
         varying: what `varying_parameters` returned: the parameters that are shown.
     """
     of_model: dict[str, list[Row]] = defaultdict(list)
@@ -70,7 +70,8 @@ def frontier_tables(rows: Iterable[Row], varying: Mapping[str, set[str]]) -> lis
     tables = []
     for model, members in sorted(of_model.items()):
         first = members[0]
-        table = Table(title=escape(f"{first['task']} / {model}: frontier, {first['metric']}"), title_justify="left")
+        title = f"{first['task']} / {model}: frontier, {first['metric']}{_origin(first)}"
+        table = Table(title=escape(title), title_justify="left")
         for header in ("length", "bits", "validation", "test"):
             table.add_column(header, justify="right", no_wrap=True)
         table.add_column("95% of items", no_wrap=True)
@@ -91,25 +92,26 @@ def frontier_tables(rows: Iterable[Row], varying: Mapping[str, set[str]]) -> lis
 
 
 def complexity_table(rows: Iterable[Row]) -> Table:
-    """Targets x models of one task, scope `all`: C and the test score of the program that reaches the target."""
-    cells: dict[float, dict[str, Row]] = defaultdict(dict)
+    """Models x targets of one task, scope `all`: C and the test score of the program that reaches the target."""
+    of_model: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         if row["scope"] == ALL_SCOPE:
-            cells[row["target_performance"]][row["model"]] = row
-    every = [row for of_model in cells.values() for row in of_model.values()]
-    models = sorted({row["model"] for row in every})
-    task, metric = (every[0]["task"], every[0]["metric"]) if every else ("", "")
-    table = Table(
-        title=escape(f"{task}: task complexity ({metric} on {_select(every)})"),
-        title_justify="left",
-    )
-    table.add_column("target", justify="right", no_wrap=True)
-    for model in models:
-        table.add_column(escape(model), justify="right")
-    for target, of_model in cells.items():
-        fraction = next(iter(of_model.values()))["target_fraction"]
-        label = format_score(target) + (f" ({fraction:.0%})" if fraction is not None else "")
-        table.add_row(label, *(escape(format_complexity(of_model[model])) for model in models))
+            of_model[row["model"]].append(row)
+    targets = next(iter(of_model.values()), [])  # the same for every model, and in the same order
+    title = "task complexity"
+    if targets:
+        first = targets[0]
+        title = f"{first['task']}: {title} ({first['metric']} on {first['select']}){_origin(first)}"
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column("model", no_wrap=True)
+    for row in targets:
+        fraction = row["target_fraction"]
+        table.add_column(
+            format_score(row["target_performance"]) + (f" ({fraction:.0%})" if fraction is not None else ""),
+            justify="right",
+        )
+    for model, of_targets in sorted(of_model.items()):
+        table.add_row(escape(model), *(escape(format_complexity(row)) for row in of_targets))
     return table
 
 
@@ -150,6 +152,11 @@ def completeness_lines(completeness: Completeness) -> list[str]:
         f"{len(completeness.missing)} missing"
         + (f", {completeness.num_unresolved} without a staged model" if completeness.num_unresolved else "")
     ]
+    if completeness.num_imported:
+        lines.append(
+            f"{completeness.num_imported:,} imported rows: published lengths and test scores, without programs; "
+            "their frontiers are apart from ours, chosen on test, and have no intervals"
+        )
     sections = {
         "failed": [
             f"{failure.label}: {failure.cause} ({failure.num_attempts} "
@@ -168,9 +175,7 @@ def completeness_lines(completeness: Completeness) -> list[str]:
     for title, entries in sections.items():
         if entries:
             lines.append(f"{title}:")
-            lines += [f"  {entry}" for entry in entries[:_LISTED]]
-            if len(entries) > _LISTED:
-                lines.append(f"  ... and {len(entries) - _LISTED} more, see completeness.json")
+            lines += [f"  {entry}" for entry in _cut(entries, "completeness.json")]
     return lines
 
 
@@ -207,17 +212,25 @@ def format_parameters(row: Row, shown: Collection[str]) -> str:
     return " ".join(parts)
 
 
-def _by_task(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = defaultdict(list)
+def _by_task(rows: Iterable[Row]) -> dict[tuple[str, bool], list[Row]]:
+    """Rows by task and by whether they are imported."""
+    groups: dict[tuple[str, bool], list[Row]] = defaultdict(list)
     for row in rows:
-        groups[row["task"]].append(row)
+        groups[row["task"], row["is_imported"]].append(row)
     return groups
+
+
+def _origin(row: Row) -> str:
+    """End of a title: says of imported rows that they are."""
+    return ", imported" if row["is_imported"] else ""
+
+
+def _cut(lines: Sequence[str], file_name: str) -> list[str]:
+    """The first lines, and how many more there are."""
+    rest = len(lines) - _LISTED
+    return [*lines[:_LISTED], f"... and {rest} more, see {file_name}"] if rest > 0 else list(lines)
 
 
 def _last_line(message: str) -> str:
     """Of a traceback the last line says what happened."""
     return (message.strip().splitlines() or [""])[-1]
-
-
-def _select(rows: list[Row]) -> str:
-    return str(rows[0]["select"]) if rows else "validation"

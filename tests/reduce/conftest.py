@@ -86,6 +86,32 @@ def shard_row(name: str, **changes: Any) -> Row:
     return row
 
 
+def imported_row(name: str, length_bits: int, performance: float, **changes: Any) -> Row:
+    """A shard row of a published result with a script of 100 bits."""
+    row: Row = {field.name: None for field in schema.SHARD}
+    row |= {
+        "schema_version": schema.SCHEMA_VERSION,
+        "cell_id": hashlib.sha256(f"imported {name}".encode()).hexdigest(),
+        "task": "sums",
+        "model": "tiny",
+        "family": "icl",
+        "view": "inference",
+        "parameters": "{}",
+        "seed": 1,
+        "status": schema.IMPORTED,
+        "status_reason": "published",
+        "program_length_bits": length_bits,
+        "decoder_bits": 100,
+        "payload_bits": length_bits - 100,
+        "container_bits": 0,
+        "settings": "{}",
+        "metric": "accuracy",
+        "higher_is_better": True,
+        "test": {field.name: None for field in schema.SPLIT_SCORES} | {"performance": performance},
+    }
+    return row | changes
+
+
 def plan_row(row: Row) -> Row:
     """The row of the plan that belongs to a shard row."""
     return {

@@ -35,7 +35,7 @@ def point(number: int, length_bytes: int | None, score: float | None, **changes:
 
 def write_study(folder: Path, points: Sequence[Row]) -> Study:
     study = Study(folder)
-    frontier = frontier_rows(build_curves(points, "validation"), "validation")
+    frontier = frontier_rows(build_curves(points, "validation"))
     study.write_table("points", pa.Table.from_pylist(list(points), schema=POINTS))
     study.write_table("frontier", pa.Table.from_pylist(frontier, schema=FRONTIER))
     return study
