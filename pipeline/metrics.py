@@ -156,6 +156,21 @@ _ALL = (
         _performance=_accuracy,
         _per_item=_accuracy,
     ),
+    *(
+        Metric(
+            name=f"{counted}-{rule}",
+            higher_is_better=True,
+            statistic_names=("followed", counted),
+            signature=f"IFEval {counted} followed|{rule} rule|percent of all {counted}",
+            # A prompt counts 0 or 1; instructions of one prompt stand or fall together, so prompts are resampled.
+            is_proportion=counted == "prompts",
+            _amount=(1,),
+            _performance=_accuracy,
+            _per_item=_accuracy,
+        )
+        for counted in ("instructions", "prompts")
+        for rule in ("loose", "strict")
+    ),
     Metric(
         name="bleu",
         higher_is_better=True,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,20 +14,20 @@ from typing import Any, cast
 from pipeline.catalog import TASKS, unknown_name
 from pipeline.cell import canonical_json
 from pipeline.errors import GridError, UserError
-from pipeline.metrics import METRICS
 from pipeline.protocols import SPLITS, Example, Split, Task
+from pipeline.tasks.answers import final_answer
+from pipeline.tasks.rows import file_rows
 from pipeline.tasks.scorers import (
     accuracy_statistics,
     bleu_statistics,
     chrf_statistics,
     contains_text,
-    final_answer,
     same_text,
 )
 from pipeline.tasks.splits import fair_order
 from pipeline.yaml_values import Document, shown
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the score of the same file could change: it is part of the version of every such task."""
 
 REQUIRED = (*("name", "template", "target", *SPLITS), "metrics", "max_new_tokens", "instruction", "licence")
@@ -46,6 +45,10 @@ SCORERS: Mapping[str, Callable[[str, str], bool]] = {
     "contains": contains_text,
 }
 """Ways to tell whether an answer is right, for the metric `accuracy`."""
+
+TEXT_METRICS: Mapping[str, Callable[[str, str], list[float]]] = {"bleu": bleu_statistics, "chrf++": chrf_statistics}
+"""Metrics that compare an answer with the target as texts."""
+METRIC_NAMES = ("accuracy", *TEXT_METRICS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +78,8 @@ class FileTask:
         for metric in self.metrics:
             if metric == "accuracy" and self.scorer is not None:
                 statistics[metric] = accuracy_statistics(SCORERS[self.scorer](answer, example.target))
-            elif metric == "bleu":
-                statistics[metric] = bleu_statistics(answer, example.target)
             else:
-                statistics[metric] = chrf_statistics(answer, example.target)
+                statistics[metric] = TEXT_METRICS[metric](answer, example.target)
         return statistics
 
 
@@ -207,9 +208,9 @@ class _Reader:
             return ()
         names = list(dict.fromkeys(str(name) for name in names))
         for name in names:
-            if name not in METRICS:
-                self.wrong("metrics", unknown_name("metric", name, METRICS))
-        return tuple(name for name in names if name in METRICS)
+            if name not in METRIC_NAMES:
+                self.wrong("metrics", unknown_name("metric", name, METRIC_NAMES))
+        return tuple(name for name in names if name in METRIC_NAMES)
 
     def _scorer(self, metrics: Sequence[str]) -> str | None:
         scorer = str(self.content["scorer"]) if "scorer" in self.content else None
@@ -276,27 +277,9 @@ class _Reader:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    if path.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-        return rows
-    if path.suffix not in (".jsonl", ".ndjson"):
+    if path.suffix not in (".jsonl", ".ndjson", ".parquet"):
         raise ValueError(f"{path.name} is neither .jsonl (JSON lines) nor .parquet")
-    return list(_json_rows(path))
-
-
-def _json_rows(path: Path) -> Iterable[dict[str, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"line {number} of {path.name} is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"line {number} of {path.name} is no JSON object")
-        yield row
+    return list(file_rows(path))
 
 
 def _is_value(value: object) -> bool:
