@@ -190,4 +190,5 @@ def _step(extent: torch.Tensor, bits: int) -> torch.Tensor:
 
 def _rounded(values: torch.Tensor) -> torch.Tensor:
     """Nearest whole numbers, with the gradient of no rounding at all (straight-through)."""
-    return values + (values.round() - values).detach()
+    rounded: torch.Tensor = values + (values.round() - values).detach()
+    return rounded
