@@ -185,7 +185,7 @@ def largest_integer(bits: int) -> int:
 
 def _step(extent: torch.Tensor, bits: int) -> torch.Tensor:
     """Distance of neighbouring values when -extent ... extent is shared out over the values of so many bits."""
-    return extent * (2 / (2**bits - 1))
+    return extent * (2 / int(2**bits - 1))
 
 
 def _rounded(values: torch.Tensor) -> torch.Tensor:
