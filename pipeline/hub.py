@@ -1,12 +1,14 @@
 """What is read from the Hugging Face hub: commits of revisions, and data of tasks as plain files of one commit.
 
 `data_folder` is the one way by which a task gets data of the hub. What a process may read is set once (`pin`), what it
-has read is kept (`used_commits`). Importing this loads no client of the hub.
+has read is kept (`used_commits`). A local copy, named by TCX_DATA, stands in for the hub (`local_folder`). Importing
+this loads no client of the hub.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,12 +17,15 @@ from typing import Literal, NamedTuple
 
 from pipeline.errors import UserError
 from pipeline.files import write_atomically
+from pipeline.linked_files import LinkedFile
 from pipeline.models.spec import COMMIT, cache_folder
 
 OFFLINE = {"HF_DATASETS_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 """Variables that keep the libraries of Hugging Face from trying the network."""
 DATASETS = "datasets/"
 """Stands before the name of a data repository wherever it could be taken for a model, as in addresses of the hub."""
+LOCAL_VARIABLE = "TCX_DATA"
+"""Names a folder that holds copies of data repositories, each as `ORG/NAME/` with the files where the hub has them."""
 
 
 @dataclass
@@ -62,22 +67,49 @@ def used_commits() -> dict[str, str]:
 
 
 def repos_of(task: object) -> tuple[str, ...] | None:
-    """Data repositories that a task reads on this machine: its attribute `hub_repos`; None where it has none."""
+    """Data repositories that a task reads from the hub: its attribute `hub_repos` without those with a local copy.
+
+    None where it has no such attribute.
+    """
     repos: tuple[str, ...] | None = getattr(task, "hub_repos", None)
-    return repos
+    return None if repos is None else tuple(repo for repo in repos if local_folder(repo) is None)
 
 
-def data_folder(repo: str, patterns: Sequence[str], revision: str | None = None) -> Path:
-    """Folder with files of a data repository, at one commit; fetched if they are not here.
+def local_folder(repo: str) -> Path | None:
+    """The local copy of a data repository below the folder that TCX_DATA names, None where there is none.
+
+    Raises:
+        UserError: TCX_DATA names no folder.
+    """
+    named = os.environ.get(LOCAL_VARIABLE)
+    if not named:
+        return None
+    if not Path(named).is_dir():
+        raise UserError(
+            f"{LOCAL_VARIABLE} is {named!r}, which is no folder; it names one that holds copies of data repositories "
+            "as ORG/NAME/..., or is not set"
+        )
+    folder = Path(named).resolve() / repo
+    return folder if folder.is_dir() else None
+
+
+def data_folder(
+    repo: str, patterns: Sequence[str], revision: str | None = None, linked: Sequence[LinkedFile] = ()
+) -> Path:
+    """Folder with files of a data repository: its local copy, else one commit of it, fetched if it is not here.
 
     Args:
         repo: `ORG/NAME`.
         patterns: which files, such as `main/train-*.parquet`.
         revision: commit, branch or tag that is read where no commit is pinned; by default the current one.
+        linked: files that the repository does not hold itself: its loading script reads them elsewhere.
 
     Raises:
         UserError: they are not here and may not or cannot be fetched.
     """
+    local = local_folder(repo)
+    if local is not None:
+        return local
     commit = pinned(repo)
     if commit is None and not _access.may_download:
         raise UserError(f"no commit of the data {repo} is locked: `tcx prefetch GRID` locks and fetches it")
@@ -87,14 +119,15 @@ def data_folder(repo: str, patterns: Sequence[str], revision: str | None = None)
         commit = _access.resolved.get(asked) or resolve_commit(repo, revision, "dataset")
         _access.resolved[asked] = commit
     lacking = lacking_files(repo, commit)
-    if lacking or not set(patterns) <= set(_note(repo, commit).patterns):
+    note = _note(repo, commit)
+    if lacking or not set(patterns) <= set(note.patterns) or not {file.name for file in linked} <= set(note.files):
         if not _access.may_download:
-            what = ", ".join(lacking or patterns)
+            what = ", ".join(lacking or [*patterns, *(file.name for file in linked)])
             raise UserError(
                 f"data {repo} at {commit[:12]}: {commit_folder(repo, commit)} lacks {what}; "
                 "`tcx prefetch GRID`, where there is a network, fetches it"
             )
-        _download(repo, commit, patterns)
+        _download(repo, commit, patterns, linked)
     _access.used[repo] = commit
     return commit_folder(repo, commit)
 
@@ -151,16 +184,20 @@ def asking_hub(what: str) -> Iterator[None]:
         ) from error
 
 
-def _download(repo: str, commit: str, patterns: Sequence[str]) -> None:
+def _download(repo: str, commit: str, patterns: Sequence[str], linked: Sequence[LinkedFile]) -> None:
     folder = commit_folder(repo, commit)
     # The client takes a file that is there for a good one.
     for path in changed_files(files_of(repo, commit)):
         Path(path).unlink(missing_ok=True)
     wanted = sorted({*patterns, *_note(repo, commit).patterns})
-    with asking_hub(f"data {repo} at {commit[:12]}"):
-        from huggingface_hub import snapshot_download
+    if wanted:
+        with asking_hub(f"data {repo} at {commit[:12]}"):
+            from huggingface_hub import snapshot_download
 
-        snapshot_download(repo, repo_type="dataset", revision=commit, allow_patterns=wanted, local_dir=folder)
+            snapshot_download(repo, repo_type="dataset", revision=commit, allow_patterns=wanted, local_dir=folder)
+    for file in linked:
+        if not (folder / file.name).exists():
+            file.fetch(folder)
     own_notes = folder / ".cache"  # of the client
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and own_notes not in path.parents)
     if not paths:

@@ -31,13 +31,6 @@ NUMBER = re.compile(
 """A number as people write it: sign, currency, thousands separators, decimals; a trailing period is not part of it."""
 
 
-_AFTER_MARK = re.compile(rf"\#\#\#\#[\s:*$\\(]*({NUMBER.pattern})", re.VERBOSE)
-_AFTER_WORDS = re.compile(
-    rf"answer\s+is[\s:*$\\(]*((?>{NUMBER.pattern}))(?!\s*[-+*/×=]\s*[$\d])",  # not "the answer is 5 + 3 = 8"
-    re.VERBOSE | re.IGNORECASE,
-)
-
-
 def first_line(output: str) -> str:
     """The first line with text in it, without the blanks around it; empty if there is none."""
     return output.strip().partition("\n")[0].strip()
@@ -55,18 +48,6 @@ def numbers(text: str) -> list[Decimal]:
     """The values of all numbers of a text, in order."""
     values = (number(match.group()) for match in NUMBER.finditer(text))
     return [value for value in values if value is not None]
-
-
-def final_answer(text: str) -> Decimal | None:
-    """The number that a worked answer comes to.
-
-    The first number after `####`, else the first after `answer is`, else the last number of the text, else None. The
-    first stated one, because a program that does not stop goes on to questions of its own.
-    """
-    stated = _AFTER_MARK.search(text) or _AFTER_WORDS.search(text)
-    if stated is not None:
-        return number(stated.group(1).strip())
-    return next(reversed(numbers(text)), None)
 
 
 def same_text(left: str, right: str) -> bool:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.tasks.gsm8k import ROWS
+from pipeline.tasks.gsm8k import Gsm8k
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL, DATA = "acme/tiny", "datasets/openai/gsm8k"
@@ -127,8 +127,8 @@ def parquet(rows: list[dict[str, str]]) -> bytes:
 def data_files(first: int = 0) -> Files:
     return {
         "README.md": b"not asked for",
-        "main/train-00000-of-00001.parquet": parquet(made_rows(ROWS["train"], first)),
-        "main/test-00000-of-00001.parquet": parquet(made_rows(ROWS["test"], 100_000)),
+        "main/train-00000-of-00001.parquet": parquet(made_rows(Gsm8k.sources["train"].num_rows, first)),
+        "main/test-00000-of-00001.parquet": parquet(made_rows(Gsm8k.sources["test"].num_rows, 100_000)),
     }
 
 
@@ -158,7 +158,7 @@ class World:
             "TCX_CACHE": str(self.cache),
             "TCX_RESULTS": str(self.folder / "results"),
         }
-        names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "TCX_GSM8K", "TCX_GSM8K_TRAIN")
+        names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "TCX_DATA")
         return {name: value for name, value in os.environ.items() if name not in names} | own
 
     def tcx(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:

@@ -31,17 +31,26 @@ class Cluster:
         assert not check or done.returncode == 0, f"{command} ended with {done.returncode}: {done.stdout}{done.stderr}"
         return done
 
-    def tcx(self, folder: Path, *arguments: str, status: int = 0) -> str:
-        """Runs `tcx` in a folder, with a cache of its own there, and returns what it prints."""
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", *arguments],
-            cwd=folder,
-            env=self.env | {"TCX_CACHE": str(folder / "cache"), "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
+    def begin(self, folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Starts `tcx` in a folder, with a cache of its own there."""
+        own = {"TCX_CACHE": str(folder / "cache"), "PYTHONPATH": str(ROOT), "COLUMNS": "400"}
+        command = [sys.executable, "-m", "pipeline.cli", *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, cwd=folder, env=self.env | own | environment, stdout=pipe, stderr=pipe, text=True
         )
-        assert done.returncode == status, done.stdout + done.stderr
-        return done.stdout
+
+    def finish(self, running: subprocess.Popen[str], status: int = 0) -> subprocess.CompletedProcess[str]:
+        """Waits for what `begin` has started, which has to end with this status."""
+        stdout, stderr = running.communicate(timeout=600)
+        assert running.returncode == status, stdout + stderr
+        return subprocess.CompletedProcess(running.args, status, stdout, stderr)
+
+    def tcx(
+        self, folder: Path, *arguments: str, status: int = 0, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs `tcx` as `begin` starts it."""
+        return self.finish(self.begin(folder, *arguments, **environment), status)
 
     def testcluster(self, *command: str) -> str:
         """Runs a command of `slurm/testcluster` on this cluster and returns what it prints."""

@@ -53,7 +53,7 @@ def submit(cluster: Cluster, place: Path, *options: str, grid: str = "grid.yaml"
 
 
 def status(cluster: Cluster, place: Path, study: str = "ends") -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(cluster.tcx(place, "status", study, "--json"))
+    content: dict[str, Any] = json.loads(cluster.tcx(place, "status", study, "--json").stdout)
     return content
 
 
@@ -119,7 +119,7 @@ def test_a_graceful_cancel_saves_and_stays_away(quiet_cluster: Cluster, place: P
     cluster, study = quiet_cluster, Study(place / "results" / "ends")
     submit(cluster, place)
     cluster.until(lambda: "epochs, loss" in logs(study), 120)
-    told = json.loads(cluster.tcx(place, "cancel", "ends", "--graceful", "--json"))
+    told = json.loads(cluster.tcx(place, "cancel", "ends", "--graceful", "--json").stdout)
     assert told["num_cells"] == 2
     cluster.until(is_empty(cluster), 60)
     assert "saved checkpoint" in logs(study) and "back into the queue" not in logs(study)
@@ -137,23 +137,23 @@ def test_a_job_that_never_began_is_told(quiet_cluster: Cluster, place: Path) -> 
         (ROOT / "slurm" / "testcluster.yaml").read_text() + "setup: [ls /no-such-place]\n"
     )
     arguments = ("submit", "small.yaml", "--cluster", "broken.yaml", "--json")
-    cells = json.loads(cluster.tcx(place, *arguments))["submitted"]
+    cells = json.loads(cluster.tcx(place, *arguments).stdout)["submitted"]
     cluster.until(is_empty(cluster), 60)
     assert status(cluster, place, "small")["failed_by_cause"] == {"environment": cells}
     cell = Study(place / "results" / "small").read_attempts()["cell_id"][0].as_py()
-    why = cluster.tcx(place, "status", "small", "--why", cell)
+    why = cluster.tcx(place, "status", "small", "--why", cell).stdout
     assert "status 78 on node" in why and "setup of the profile failed" in why
     # Told once, however often one looks; and held after the second time.
     assert Study(place / "results" / "small").read_attempts().num_rows == cells
-    assert json.loads(cluster.tcx(place, *arguments))["submitted"] == cells
+    assert json.loads(cluster.tcx(place, *arguments).stdout)["submitted"] == cells
     cluster.until(is_empty(cluster), 60)
-    assert json.loads(cluster.tcx(place, *arguments))["held"] == {"environment": cells}
+    assert json.loads(cluster.tcx(place, *arguments).stdout)["held"] == {"environment": cells}
 
 
 def test_a_pending_job_that_is_cancelled_behind_our_back_is_told(quiet_cluster: Cluster, place: Path) -> None:
     cluster = quiet_cluster
     (place / "held.yaml").write_text((ROOT / "slurm" / "testcluster.yaml").read_text() + "options: {hold: ''}\n")
-    sent = json.loads(cluster.tcx(place, "submit", "small.yaml", "--cluster", "held.yaml", "--json"))
+    sent = json.loads(cluster.tcx(place, "submit", "small.yaml", "--cluster", "held.yaml", "--json").stdout)
     cluster.run("scancel", *sent["job_ids"])
     cluster.until(is_empty(cluster), 30)
     assert status(cluster, place, "small")["failed_by_cause"] == {"cancelled": sent["submitted"]}

@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,19 +39,8 @@ def start(tmp_path: Path, quiet_cluster: Any, tiny_model: Path) -> Start:
     counting.parent.mkdir()
     counting.write_text(f'#!/bin/sh\necho >> {tmp_path}/questions\nexec {shutil.which("squeue")} "$@"\n')
     counting.chmod(0o755)
-    env = quiet_cluster.env | {
-        "TCX_CACHE": str(tmp_path / "cache"),
-        "PYTHONPATH": str(ROOT),
-        "COLUMNS": "200",
-        "PATH": f"{counting.parent}:{quiet_cluster.env['PATH']}",
-    }
-
-    def run(*arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "pipeline.cli", *arguments]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=tmp_path, env=env, stdout=pipe, stderr=pipe, text=True)
-
-    return run
+    path = f"{counting.parent}:{quiet_cluster.env['PATH']}"
+    return lambda *arguments: quiet_cluster.begin(tmp_path, *arguments, PATH=path)
 
 
 def output(process: subprocess.Popen[str], status: int = 0) -> str:

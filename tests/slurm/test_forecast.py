@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +22,11 @@ seeds: [{seeds}]
 pytestmark = pytest.mark.slurm
 
 
-def tcx(cluster: Any, folder: Path, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *arguments],
-        cwd=folder,
-        env=cluster.env | {"TCX_CACHE": str(folder / "cache"), "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    return done
-
-
 def test_forecast_tells_what_submitting_then_does(quiet_cluster: Any, tmp_path: Path, tiny_model: Path) -> None:
     """70 jobs where an array may have 31 tasks and the queue 60; each job is given 10 minutes of one GPU."""
 
     def run(*arguments: str, status: int = 0) -> Any:
-        return tcx(quiet_cluster, tmp_path, *arguments, status=status)
+        return quiet_cluster.tcx(tmp_path, *arguments, status=status)
 
     (tmp_path / "grid.yaml").write_text(GRID.format(model=tiny_model, seeds=", ".join(map(str, range(70)))))
     shipped = (ROOT / "slurm" / "testcluster.yaml").read_text()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,13 +28,9 @@ pytestmark = pytest.mark.slurm
 
 
 def test_of_two_clusters_each_judges_its_own_jobs(tmp_path: Path, quiet_cluster: Any, tiny_model: Path) -> None:
-    env = quiet_cluster.env | {"TCX_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT), "COLUMNS": "400"}
-
     def tcx(*arguments: str) -> str:
-        command = [sys.executable, "-m", "pipeline.cli", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        done: str = quiet_cluster.tcx(tmp_path, *arguments).stdout
+        return done
 
     def hold(group: str, cluster: str) -> Path:
         owner = Owner(host="node9", node="node9", pid=9, started=9, slurm_job_id="999999_0", restart=0, cluster=cluster)

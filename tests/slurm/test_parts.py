@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -60,15 +58,8 @@ def test_two_parts_on_two_clusters_make_the_curves_of_one_run(
     (tmp_path / "other.yaml").write_text(OTHER_PROFILE)
 
     def tcx(*arguments: str, cache: str = "cache-a") -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", *arguments],
-            cwd=tmp_path,
-            env=quiet_cluster.env | {"TCX_CACHE": str(tmp_path / cache), "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        done: str = quiet_cluster.tcx(tmp_path, *arguments, TCX_CACHE=str(tmp_path / cache)).stdout
+        return done
 
     sent = [
         json.loads(tcx("submit", "grid.yaml", *options, "--json", cache=f"cache-{name}"))

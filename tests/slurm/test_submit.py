@@ -57,15 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
 @pytest.fixture(scope="module")
 def tcx(folder: Path, cluster: Any) -> Tcx:
     def run(*arguments: str, results: str = "results", status: int = 0, code: Path = ROOT) -> Any:
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", *arguments, "--results", results],
-            cwd=folder,
-            env=cluster.env | {"TCX_CACHE": str(folder / "cache"), "PYTHONPATH": str(code), "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == status, done.stdout + done.stderr
-        return done
+        return cluster.tcx(folder, *arguments, "--results", results, status=status, PYTHONPATH=str(code))
 
     return run
 

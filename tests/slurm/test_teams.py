@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -62,22 +60,13 @@ def workers_of(job: str, rank: int) -> list[int]:
 
 def test_two_nodes_train_one_cell_through_faults(cluster: Any, tmp_path: Path, tiny_model: Path) -> None:
     (tmp_path / "grid.yaml").write_text(GRID.format(model=tiny_model))
-    env = cluster.env | {"TCX_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     study = Study(tmp_path / "disturbed" / "team")
-
-    def tcx(*arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "pipeline.cli", *arguments]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=tmp_path, env=env, stdout=pipe, stderr=pipe, text=True)
-
-    def output(running: subprocess.Popen[str]) -> str:
-        out, errors = running.communicate()
-        assert running.returncode == 0, out + errors
-        return out
 
     def submit() -> list[str]:
         jobs: list[str] = json.loads(
-            output(tcx("submit", "grid.yaml", "--cluster", "testcluster", "--results", "disturbed", "--json"))
+            cluster.tcx(
+                tmp_path, "submit", "grid.yaml", "--cluster", "testcluster", "--results", "disturbed", "--json"
+            ).stdout
         )["job_ids"]
         return jobs
 
@@ -86,7 +75,7 @@ def test_two_nodes_train_one_cell_through_faults(cluster: Any, tmp_path: Path, t
 
     jobs = submit()
     assert len(jobs) == 2  # two strategies are two shapes
-    calm = tcx("run", "grid.yaml", "--results", "calm")
+    calm = cluster.begin(tmp_path, "run", "grid.yaml", "--results", "calm")
     wait_until(lambda: all("saved checkpoint" in log(job) for job in jobs), "no checkpoint was saved")
     lora, full = sorted(jobs, key=lambda job: "/ lora (" not in log(job))
 
@@ -102,7 +91,7 @@ def test_two_nodes_train_one_cell_through_faults(cluster: Any, tmp_path: Path, t
     cluster.until(lambda: not cluster.run("squeue", "--noheader").stdout, 300)
 
     assert all("went on from checkpoint" in log(job) for job in (full, lora_again))
-    output(calm)
+    cluster.finish(calm)
     assert digests(study) == digests(Study(tmp_path / "calm" / "team"))
     assert len(digests(study)) == 2
     for cell in digests(study):

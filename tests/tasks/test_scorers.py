@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from pipeline.tasks.scorers import contains_text, final_answer, first_line, number, numbers, same_text
+from pipeline.tasks.scorers import contains_text, first_line, number, numbers, same_text
 
 
 @pytest.mark.parametrize(
@@ -42,38 +42,6 @@ def test_numbers(text: str, values: list[str]) -> None:
 
 def test_number_of_other_text() -> None:
     assert number("about 5") is None
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("48/2 = 24\n48+24 = 72\n#### 72", "72"),
-        ("#### 1,080", "1080"),
-        ("#### $-5", "-5"),
-        ("####18.", "18"),
-        ("#### 2.50", "2.5"),
-        ("#### 72\n\nQuestion: and 5 more?\nAnswer: #### 77", "72"),
-        ("The answer is 15 before tax.\n#### 120", "120"),
-        ("The answer is: 42", "42"),
-        ("The answer is $1,080.", "1080"),
-        ("The answer is -$5", "-5"),
-        ("the answer is **18** eggs", "18"),
-        ("The answer is\n42", "42"),
-        (r"The answer is \(5\)", "5"),
-        ("The answer is 15 + 3 = 18", "18"),
-        ("ANSWER IS 7, of 9", "7"),
-        ("The answer is not 5, it is 6", "6"),
-        ("So she has 3 * 4 = 12 eggs.", "12"),
-        ("It costs $18.00.", "18"),
-        ("-3", "-3"),
-        ("72", "72"),
-        ("I do not know", None),
-        ("####", None),
-        ("", None),
-    ],
-)
-def test_final_answer(text: str, value: str | None) -> None:
-    assert final_answer(text) == (None if value is None else Decimal(value))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,32 @@
+"""Answers to questions with lettered options."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pipeline.tasks.scorers import first_line, same_text
+
+_LETTER = r"(?P<letter>[B-Z](?![\w'’])|A(?![\w'’])(?!\s+(?!because\b|since\b|as\b|is\b)\w))"
+"""A capital letter by itself; for `A`, not the article of `A dog`."""
+_AT_START = re.compile(rf"[\s*(\[]*(?:[Oo]ption\s+)?{_LETTER}")
+_STATED = re.compile(rf"\b(?i:answer|option|choice)\b(?:\s+is)?\s*:?[\s*(\[]*(?:option\s+)?{_LETTER}")
+
+
+def chosen_letter(output: str, options: Mapping[str, str]) -> str | None:
+    """The letter of the option that an output chooses, None if it does not tell.
+
+    The letter at its beginning, else the first one after `answer is` and the like, else the option whose text is all
+    that the first line holds.
+
+    Args:
+        output: what a program wrote.
+        options: letter -> text of the option.
+    """
+    for pattern in (_AT_START.match, _STATED.search):
+        match = pattern(output)
+        if match is not None and match["letter"] in options:
+            return str(match["letter"])
+    line = first_line(output)
+    named = [letter for letter, text in options.items() if same_text(line, text)]
+    return named[0] if len(named) == 1 else None
