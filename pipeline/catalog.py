@@ -14,7 +14,16 @@ from pipeline.protocols import Family, Task
 TASKS = {
     "chain-sum": "pipeline.tasks.chain_sum:TASK",
     "en-fr-software": "pipeline.tasks.en_fr_software:TASK",
+    "esnli": "pipeline.tasks.esnli:TASK",
+    "flores-en-fr": "pipeline.tasks.flores_en_fr:TASK",
     "gsm8k": "pipeline.tasks.gsm8k:TASK",
+    "gsm8k-metamath": "pipeline.tasks.gsm8k_metamath:TASK",
+    "gsm8k-symbolic": "pipeline.tasks.gsm8k_symbolic:TASK",
+    "lima": "pipeline.tasks.lima:TASK",
+    "mmlu": "pipeline.tasks.mmlu:TASK",
+    "openthoughts": "pipeline.tasks.openthoughts:TASK",
+    "piqa": "pipeline.tasks.piqa:TASK",
+    "ifeval": "pipeline.tasks.ifeval:TASK",
 }
 
 FAMILIES = {

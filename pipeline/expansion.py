@@ -99,6 +99,17 @@ class Grid:
         return spec if locked is None or locked.commit is None else spec.at_commit(locked.commit)
 
 
+def unchangeable(grid: Grid) -> list[tuple[str, str]]:
+    """Label and family of all cells that would change weights which their base model has rounded to 4 bits."""
+    rounded = {model for model in grid.models if grid.spec(model).loading is not None}
+    found: dict[tuple[str, str], None] = {}
+    for _, model, entry, parameters, _, _ in points(grid) if rounded else ():
+        changes_base = getattr(catalog.family(entry.family), "changes_base", None)
+        if model in rounded and changes_base is not None and changes_base(parameters):
+            found[model, entry.family] = None
+    return list(found)
+
+
 def cells(grid: Grid, identities: Mapping[str, str | None]) -> list[Cell]:
     """Every cell of the grid, in the order of the file.
 

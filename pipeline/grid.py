@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pipeline import catalog
 from pipeline.cell import Evaluation, Scalar, canonical_json, format_bytes
 from pipeline.errors import GridError, UserError
-from pipeline.expansion import Exclusion, Grid, GridTask, ProgramEntry, cells, points
+from pipeline.expansion import Exclusion, Grid, GridTask, ProgramEntry, cells, points, unchangeable
 from pipeline.lock import lock_path, read_lock
 from pipeline.models import parse_model
 from pipeline.protocols import Family
@@ -117,6 +117,12 @@ class _Reader:
             grid = dataclasses.replace(grid, resources=self._resource_rules(content, grid))
         if not self.document.mistakes and next(points(grid), None) is None:
             self.wrong(("exclude",), "'exclude' leaves no cell")
+        for model, family in unchangeable(grid):
+            self.wrong(
+                ("programs",),
+                f"{family} changes the weights of the base model, and those of {model!r} are rounded to 4 bits; "
+                f"exclude it ({{model: {model}, family: {family}}}), or let it train an adapter",
+            )
         return grid
 
     def _known_keys(self, place: Place, content: Mapping[str, Any], kind: str, known: Sequence[str]) -> None:

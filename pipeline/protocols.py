@@ -164,7 +164,11 @@ class EncodeContext:
 
 
 class Family(Protocol):
-    """A way to build programs. Importing a family's module imports no heavy library: `encode` does so when called."""
+    """A way to build programs. Importing a family's module imports no heavy library: `encode` does so when called.
+
+    A family whose programs write to the linear layers of the base model has one more method,
+    `changes_base(parameters) -> bool`: whether they do with these. Weights of 4 bits cannot be changed.
+    """
 
     name: str
     version: int

@@ -181,6 +181,20 @@ def test_bad_exclude_by_parameters(read: ReadText, rule: str, part: str) -> None
     assert part in mistake
 
 
+def test_weights_of_4_bits_cannot_be_changed(read: ReadText) -> None:
+    def text(*entries: str, rest: str = "") -> str:
+        return programs(*entries, rest=rest).replace(
+            "models: [smollm2-135m]", "models: [olmo3-32b-step656k, smollm2-135m]"
+        )
+
+    full, whole = "{family: full, bits: 4}", "{family: subset, examples: 8, weights: all}"
+    found = mistakes(read, text(full, whole, "{family: lora, bits: 4}"))
+    assert [mistake.partition(": ")[2].split(" changes")[0] for mistake in found] == ["full", "subset"]
+    assert all("'olmo3-32b-step656k'" in mistake and "4 bits" in mistake for mistake in found)
+    rest = 'exclude: [{model: "olmo3-32b*", family: full}]'
+    assert len(planned(read(text(full, "{family: lora, bits: 4}", rest=rest)))) == 3
+
+
 def test_every_mistake_comes_in_one_message_in_the_order_of_the_file(read: ReadText) -> None:
     found = mistakes(
         read,

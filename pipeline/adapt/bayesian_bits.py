@@ -8,7 +8,8 @@ while it is learned; a gate before all of them takes the term away. A penalty on
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -146,28 +147,36 @@ class QuantisedUpdate(nn.Module):
         return terms
 
 
-def add_updates(model: Any, rank: int, alpha: int, prunes_ranks: bool, seed: int) -> list[QuantisedUpdate]:
-    """Puts an update beside every inner linear module of a model; in the order in which programs add them.
+@contextmanager
+def quantised_updates(
+    model: Any, rank: int, alpha: int, prunes_ranks: bool, seed: int
+) -> Iterator[list[QuantisedUpdate]]:
+    """The model with an update beside every inner linear module, until the block ends.
 
-    The modules call them by hooks; `remove_updates` takes both away.
+    Yields:
+        The updates, in the order in which programs add them.
     """
     torch.manual_seed(seed)
-    model.requires_grad_(False)
-    updates = []
-    for linear in list(inner_linears(model)):
-        update = QuantisedUpdate(linear, rank, alpha, prunes_ranks)
-        linear.add_module("quantised_update", update)
-        linear.register_forward_hook(lambda module, inputs, output: output + module.quantised_update(inputs[0]))
-        updates.append(update)
-    return updates
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    for weight in trained:
+        weight.requires_grad_(False)
+    linears = list(inner_linears(model))
+    for linear in linears:
+        linear.add_module("quantised_update", QuantisedUpdate(linear, rank, alpha, prunes_ranks))
+    hooks = [linear.register_forward_hook(_add_update) for linear in linears]
+    try:
+        yield [linear.quantised_update for linear in linears]
+    finally:
+        for linear, hook in zip(linears, hooks, strict=True):
+            del linear.quantised_update
+            hook.remove()
+        for weight in trained:
+            weight.requires_grad_(True)
 
 
-def remove_updates(model: Any) -> None:
-    """The model as it was before `add_updates`."""
-    for linear in inner_linears(model):
-        del linear.quantised_update
-        linear._forward_hooks.clear()
-    model.requires_grad_(True)
+def _add_update(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+    change: torch.Tensor = module.quantised_update(inputs[0])
+    return output + change
 
 
 def penalty_of(updates: Sequence[QuantisedUpdate], quantisation: float, pruning: float) -> torch.Tensor:

@@ -19,8 +19,13 @@ def inner_linears(model: Any) -> Iterator[Any]:
             yield module
 
 
+def add_term(module: Any, outputs: Any, inputs: Any) -> None:
+    """Makes a module answer as if the outer product of two vectors were added to its weight, which may be of 4 bits."""
+    module.register_forward_hook(lambda _, values, output: output + (values[0] @ inputs)[..., None] * outputs)
+
+
 def add_terms(payload: bytes, model: Any, rank: int) -> None:
-    """Adds `rank` terms, scale times the outer product of two integer vectors, to the weight of each inner linear.
+    """Adds `rank` terms, scale times the outer product of two integer vectors, to each inner linear module.
 
     The stream has for each term the widths of its vectors as 0 to 4 for 0, 2, 4, 8 or 16 bits, where a first 0 says
     that the term is left out; then the upper 16 bits of the scale, a number of 32 bits; then the vectors. The law of
@@ -40,5 +45,4 @@ def add_terms(payload: bytes, model: Any, rank: int) -> None:
             if width := decoder.decode(uniform(5)):
                 other = decoder.decode(uniform(5))
                 scale = float(numpy.uint32(decoder.decode(uniform(65536)) << 16).view("float32"))
-                outputs, inputs = vector(width, module.out_features), vector(other, module.in_features)
-                module.weight.data += scale * outputs[:, None] * inputs
+                add_term(module, scale * vector(width, module.out_features), 1.0 * vector(other, module.in_features))

@@ -81,7 +81,7 @@ class Blora:
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""
         from pipeline.adapt import Training, adapt
-        from pipeline.adapt.bayesian_bits import add_updates, penalty_of, remove_updates
+        from pipeline.adapt.bayesian_bits import penalty_of, quantised_updates
         from pipeline.coding.terms import encode_terms
 
         (cell,) = cells
@@ -97,8 +97,7 @@ class Blora:
             bf16=settings.precision == "bf16",
             seed=seed,
         )
-        updates = add_updates(model, settings.rank, settings.alpha, settings.prune_rank, seed)
-        try:
+        with quantised_updates(model, settings.rank, settings.alpha, settings.prune_rank, seed) as updates:
             named = [entry for update in updates for entry in update.named_parameters()]
             own_rates = {"gates": settings.gate_lr, "log_range": settings.scale_lr}
             adapted = adapt(
@@ -111,8 +110,6 @@ class Blora:
             )
             assert adapted is not None
             terms = [term for update in updates for term in update.terms()]
-        finally:
-            remove_updates(model)
         context.report("code the terms")
         constants = {
             **answer_constants(context.task, tokenizer),

@@ -69,6 +69,12 @@ def head_ids(task: Task, tokenizer: Any) -> list[int]:
     return ids
 
 
+def unfreeze(model: Any) -> None:
+    """Lets every weight have a gradient, as when it is loaded; those that are rounded to 4 bits cannot have one."""
+    for weight in model.parameters():
+        weight.requires_grad_(weight.is_floating_point())
+
+
 def over_budget(cell: Cell, smallest: Program, what: str) -> Encoded:
     """The cell that has no program, because the smallest one passes its budget."""
     assert cell.budget_bytes is not None

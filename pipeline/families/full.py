@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.cell import Scalar
 from pipeline.families.parametric import Parametric, Start, TrainingParameters
 from pipeline.protocols import EncodeContext
 
@@ -24,6 +25,10 @@ class Full(Parametric):
     name = "full"
     parameters = Parameters
     decoder = "pipeline.decoders.weights"
+
+    def changes_base(self, parameters: Mapping[str, Scalar]) -> bool:
+        """See `protocols.Family`."""
+        return True
 
     @contextmanager
     def prepare(self, context: EncodeContext, settings: Any, seed: int) -> Iterator[Start]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.families.common import unfreeze
 from pipeline.families.parametric import Parametric, Start, TrainingParameters
 from pipeline.protocols import EncodeContext
 
@@ -39,7 +40,7 @@ class LmHead(Parametric):
             yield Start(model, [output.weight], {})
         finally:
             output.weight = shared
-            model.requires_grad_(True)
+            unfreeze(model)
 
 
 FAMILY = LmHead()

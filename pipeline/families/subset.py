@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cell import Cell
+from pipeline.cell import Cell, Scalar
 from pipeline.coding.template import Template
 from pipeline.families.common import (
     ALL,
@@ -23,6 +23,7 @@ from pipeline.families.common import (
     head_ids,
     over_budget,
     train_rows,
+    unfreeze,
     within,
 )
 from pipeline.packing import pack
@@ -83,6 +84,10 @@ class Subset:
     shared = ("epochs",)
     trains_in_team = False
 
+    def changes_base(self, parameters: Mapping[str, Scalar]) -> bool:
+        """See `protocols.Family`."""
+        return parameters["weights"] == "all"
+
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""
         import torch
@@ -92,7 +97,7 @@ class Subset:
         head = head_ids(task, tokenizer)
         rows = train_rows(task, tokenizer, seed, _most_examples(cells))
         programs = _Programs(context, tokenizer)
-        model.requires_grad_(True)  # as it comes from its files; who used it before may have frozen it
+        unfreeze(model)  # who used it before may have frozen it
         add_adapter = import_module(ADAPTERS[settings.weights]).add_adapter
         adapted, adapter = add_adapter(model, seed, settings.rank, settings.alpha, settings.target_modules)
         try:

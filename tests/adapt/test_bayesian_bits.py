@@ -12,10 +12,9 @@ import torch
 
 from pipeline.adapt.bayesian_bits import (
     QuantisedVectors,
-    add_updates,
     largest_integer,
     penalty_of,
-    remove_updates,
+    quantised_updates,
 )
 from pipeline.coding.terms import encode_terms, scale_symbol
 from pipeline.decoder_parts.terms import add_terms, inner_linears
@@ -58,52 +57,56 @@ def test_integers_keep_their_width_and_are_what_the_model_computes_with(gates: t
 
 def test_a_program_adds_what_was_trained(model: Any) -> None:
     plain = copy.deepcopy(model)
-    updates = add_updates(model, 2, 8, prunes_ranks=True, seed=5)
-    shaken(updates, (6, 6, -6, 6))
-    with torch.no_grad():
-        updates[0].outputs.gates[1, 0] = -6  # one term is left out
-    terms = [term for update in updates for term in update.terms()]
-    assert sum(term.outputs is None for term in terms) == 1
-    # A program has 16 bits of a scale; with these in the model, too, both are the same.
-    for update in updates:
-        factors = update.factor * update.scales.detach()
-        steps = [o[2] * i[2] for o, i in zip(update.outputs.integers(), update.inputs.integers(), strict=True)]
-        kept = [
-            np.uint32(scale_symbol(float(f) * s) << 16).view(np.float32) / s
-            for f, s in zip(factors, steps, strict=True)
-        ]
-        with torch.no_grad():
-            update.scales.copy_(torch.tensor(kept) / update.factor)
     ids = torch.tensor([[5, 9, 33, 60, 2]])
-    trained = model.eval()(ids).logits
+    with quantised_updates(model, 2, 8, prunes_ranks=True, seed=5) as updates:
+        shaken(updates, (6, 6, -6, 6))
+        with torch.no_grad():
+            updates[0].outputs.gates[1, 0] = -6  # one term is left out
+        terms = [term for update in updates for term in update.terms()]
+        # A program has 16 bits of a scale; with these in the model, too, both are the same.
+        for update in updates:
+            factors = update.factor * update.scales.detach()
+            pairs = zip(update.outputs.integers(), update.inputs.integers(), strict=True)
+            steps = [outputs[2] * inputs[2] for outputs, inputs in pairs]
+            kept = [
+                np.uint32(scale_symbol(float(factor) * step) << 16).view(np.float32) / step
+                for factor, step in zip(factors, steps, strict=True)
+            ]
+            with torch.no_grad():
+                update.scales.copy_(torch.tensor(kept) / update.factor)
+        trained = model.eval()(ids).logits
+    assert sum(term.outputs is None for term in terms) == 1
     add_terms(encode_terms(terms), plain, 2)
     torch.testing.assert_close(plain(ids).logits, trained, rtol=1e-4, atol=1e-5)
-    remove_updates(model)
     assert not torch.allclose(model(ids).logits, trained, atol=1e-3)
 
 
-def test_removed_updates_leave_the_model_as_it_was(model: Any) -> None:
+def test_the_model_is_afterwards_as_it_was(model: Any) -> None:
     ids = torch.tensor([[5, 9, 33]])
     before, names = model(ids).logits, [name for name, _ in model.named_parameters()]
-    shaken(add_updates(model, 1, 8, prunes_ranks=False, seed=5), (6, 6, 6, 6))
-    assert not torch.equal(model.eval()(ids).logits, before)
-    remove_updates(model)
+    with quantised_updates(model, 1, 8, prunes_ranks=False, seed=5) as updates:
+        shaken(updates, (6, 6, 6, 6))
+        assert not torch.equal(model.eval()(ids).logits, before)
+        assert [weight for weight in model.parameters() if weight.requires_grad] == [
+            weight for update in updates for weight in update.parameters()
+        ]
     assert torch.equal(model(ids).logits, before)
     assert [name for name, _ in model.named_parameters()] == names
+    assert all(weight.requires_grad for weight in model.parameters())
 
 
-@pytest.mark.parametrize(("prunes", "bits"), [(True, 0.0), (False, 2.0)])
-def test_a_penalty_takes_all_bits_that_it_may(model: Any, prunes: bool, bits: float) -> None:
-    updates = add_updates(model, 1, 8, prunes_ranks=prunes, seed=5)
-    optimizer = torch.optim.Adam([weight for update in updates for weight in update.parameters()], 0.5)
-    first = penalty_of(updates, 1.0, 0.0).item()
-    for _ in range(60):
-        penalty_of(updates, 1.0, 0.0).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    assert first == pytest.approx(16 * 2 * len(updates), rel=0.01)
-    assert [update.outputs.integers()[0][1] for update in updates] == [bits] * len(updates)
-    assert {update.inputs.integers()[0][1] for update in updates} == {2}
+@pytest.mark.parametrize(("prunes", "bits"), [(True, 0), (False, 2)])
+def test_a_penalty_takes_all_bits_that_it_may(model: Any, prunes: bool, bits: int) -> None:
+    with quantised_updates(model, 1, 8, prunes_ranks=prunes, seed=5) as updates:
+        optimizer = torch.optim.Adam([weight for update in updates for weight in update.parameters()], 0.5)
+        first = penalty_of(updates, 1.0, 0.0).item()
+        for _ in range(60):
+            penalty_of(updates, 1.0, 0.0).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        assert first == pytest.approx(16 * 2 * len(updates), rel=0.01)
+        assert [update.outputs.integers()[0][1] for update in updates] == [bits] * len(updates)
+        assert {update.inputs.integers()[0][1] for update in updates} == {2}
 
 
 def test_the_output_matrix_has_no_terms(model: Any) -> None:
