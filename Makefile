@@ -2,13 +2,16 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: quickstart test check bench clean
+.PHONY: quickstart test matrix check bench clean
 
 quickstart: .venv/ready
 	$(BIN)/tcx run quickstart
 
 test: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --no-loadscope-reorder
+
+matrix: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m matrix -n 2 --timeout 7200 tests/matrix
 
 check: .venv/ready-dev
 	$(BIN)/ruff format --check .
@@ -22,6 +25,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/plan_time.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coding_time.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scoring_speed.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training_speed.py
 	$(BIN)/python benchmarks/submit_time.py
 
 clean:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from pipeline.cluster.slurm import NoAnswerError, SubmitLimitError, live_tasks, 
 from pipeline.errors import CAUSES, TaskComplexityError, UserError
 from pipeline.files import write_atomically
 from pipeline.grid import read_grid
+from pipeline.hub import LOCAL_VARIABLE
 from pipeline.leases import Unjudged, unjudged, unjudged_lines
 from pipeline.models.spec import CACHE_VARIABLE, cache_folder
 from pipeline.plan import make_plan
@@ -35,6 +37,10 @@ from pipeline.prefetch.gaps import find_gaps
 from pipeline.run import stage_models
 from pipeline.snapshot import environment, freeze
 from pipeline.store import Study, results_folder
+from pipeline.tasks.ifeval import MADE_VARIABLE
+
+DATA_VARIABLES = (LOCAL_VARIABLE, MADE_VARIABLE)
+"""Folders of data that jobs are told of."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -242,7 +248,11 @@ def job_script(
 
 
 def _environment(code: Path) -> dict[str, str]:
-    return {"PYTHONPATH": str(code.resolve()), CACHE_VARIABLE: str(cache_folder().resolve()), **WORKER_ENVIRONMENT}
+    folders = {CACHE_VARIABLE: str(cache_folder())}
+    # Data that tasks read here is to be read there, too.
+    folders |= {name: os.environ[name] for name in DATA_VARIABLES if os.environ.get(name)}
+    own = {name: str(Path(folder).resolve()) for name, folder in folders.items()}
+    return {"PYTHONPATH": str(code.resolve()), **own, **WORKER_ENVIRONMENT}
 
 
 def _submit_wave(
