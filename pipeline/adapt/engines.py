@@ -46,11 +46,11 @@ class Replicated:
         """What the optimiser keeps in this process."""
         return _num_bytes(self._optimizer.state)
 
-    def logits(self, ids: torch.Tensor, positions: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        """Logits [places, vocabulary] after some places [places] of token ids [tokens] with positions [tokens]."""
+    def logits(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Logits [rows, tokens, vocabulary] of token ids [rows, tokens] at positions [rows, tokens]."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
-            output = self._model(ids[None], position_ids=positions[None], logits_to_keep=places, use_cache=False)
-        return output.logits[0]  # type: ignore[no-any-return]
+            logits: torch.Tensor = self._model(ids, position_ids=positions, use_cache=False).logits
+        return logits
 
     def step(self, share: float, losses: Any) -> float:
         """One step of the optimiser.

@@ -14,6 +14,10 @@ from pipeline.adapt.engines import Floats, Replicated, make_engine
 from pipeline.adapt.processes import agree, rank, world_size
 from pipeline.protocols import EncodeContext
 
+IGNORED = -100
+"""Label that `cross_entropy` leaves out."""
+LINE_TOKENS = 256
+"""Room of a line of several texts, unless one of them is longer."""
 Row = Sequence[int]
 
 TELL_SECONDS = 30.0
@@ -208,21 +212,40 @@ def _losses(
 def _nll_nats(engine: Replicated, head: Row, rows: Sequence[Row]) -> torch.Tensor:
     """Negative log-likelihood of the rows behind the head, summed over their tokens.
 
-    The texts stand one behind the other in one row without padding; their positions begin anew, by which the models of
-    transformers tell them apart. Logits are computed only where they predict a token of a row.
+    Several texts share a row of the batch, one behind the other, so that there is next to no padding; their positions
+    begin anew, by which the models of transformers tell them apart.
     """
-    tokens: list[int] = []
-    positions: list[int] = []
-    predicting: list[int] = []
-    targets: list[int] = []
-    for row in rows:
-        first = len(tokens) + len(head) - 1
-        predicting += range(first, first + len(row))
-        tokens += [*head, *row]
-        positions += range(len(head) + len(row))
-        targets += row
-    logits = engine.logits(*(torch.tensor(values, device=engine.device) for values in (tokens, positions, predicting)))
-    return cross_entropy(logits.float(), torch.tensor(targets, device=engine.device), reduction="sum")
+    lines = _lines([[*head, *row] for row in rows])
+    longest = max(sum(map(len, line)) for line in lines)
+    ids, positions, labels = [], [], []
+    for line in lines:
+        padding = longest - sum(map(len, line))
+        ids.append([token for text in line for token in text] + [0] * padding)
+        positions.append([place for text in line for place in range(len(text))] + [*range(padding)])
+        wanted = [label for text in line for label in (*[IGNORED] * len(head), *text[len(head) :])]
+        labels.append(wanted[1:] + [IGNORED] * (padding + 1))  # each place predicts the token after it
+    tensors = (torch.tensor(values, device=engine.device) for values in (ids, positions, labels))
+    ids_of, positions_of, labels_of = tensors
+    logits = engine.logits(ids_of, positions_of).float()
+    return cross_entropy(logits.flatten(0, 1), labels_of.flatten(), ignore_index=IGNORED, reduction="sum")
+
+
+def _lines(texts: Sequence[Row]) -> list[list[Row]]:
+    """Texts in lines of about equal length, longest first: each goes to the first line that has room (first fit).
+
+    Lines are no longer than they need be, for attention takes time with the square of their length.
+    """
+    texts = sorted(texts, key=len, reverse=True)
+    room = max(len(texts[0]), LINE_TOKENS)
+    lines: list[list[Row]] = []
+    for text in texts:
+        fitting = (line for line in lines if sum(map(len, line)) + len(text) <= room)
+        line = next(fitting, None)
+        if line is None:
+            lines.append([text])
+        else:
+            line.append(text)
+    return lines
 
 
 def _generator(*numbers: int) -> torch.Generator:

@@ -9,11 +9,19 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from pipeline.adapt.engines import make_engine
-from pipeline.adapt.train import _nll_nats
+from pipeline.adapt.train import LINE_TOKENS, _lines, _nll_nats
+
+LONG = [*range(20, 250)]
 
 
 @pytest.mark.parametrize(
-    "rows", [[[7, 8, 9, 10, 11, 12]], [[7], [8, 9, 10, 11], [200, 3, 40, 41, 42, 43, 44, 45], [7, 8]]]
+    "rows",
+    [
+        [[7, 8, 9, 10, 11, 12]],
+        [[7], [8, 9, 10, 11], [200, 3, 40, 41, 42, 43, 44, 45], [7, 8]],
+        [[7, 8], LONG, [9, 10, 11], LONG[::-1], LONG[:100]],  # three lines, one of them with several texts
+    ],
+    ids=["one", "one line", "three lines"],
 )
 def test_rows_do_not_see_each_other(tiny_model: Path, rows: list[list[int]]) -> None:
     from transformers import AutoModelForCausalLM
@@ -44,3 +52,13 @@ def test_rows_do_not_see_each_other(tiny_model: Path, rows: list[list[int]]) -> 
     alone.backward()
     for gradient, weight in zip(gradients, weights, strict=True):
         torch.testing.assert_close(gradient, weight.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_lines_have_room_for_the_longest_and_hold_every_text() -> None:
+    texts = [[number] * length for number, length in enumerate([3, 200, 50, 5, 250, 60, 400, 1])]
+    lines = _lines(texts)
+    assert sorted(text for line in lines for text in line) == texts
+    assert max(sum(map(len, line)) for line in lines) == 400
+    assert len(lines) == 3  # 969 tokens
+    assert len(_lines([[1] * 100, [2] * 100, [3] * 100])) == 2  # 256 tokens a line
+    assert LINE_TOKENS == 256

@@ -47,7 +47,7 @@ def place(tmp_path: Path, tiny_model: Path) -> Path:
 
 def submit(cluster: Cluster, place: Path, *options: str, grid: str = "grid.yaml") -> dict[str, Any]:
     content: dict[str, Any] = json.loads(
-        cluster.tcx(place, "submit", grid, "--cluster", "testcluster", *options, "--json")
+        cluster.tcx(place, "submit", grid, "--cluster", "testcluster", *options, "--json").stdout
     )
     return content
 
