@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
 import itertools
 import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pipeline import catalog
 from pipeline.cell import Evaluation, Scalar, canonical_json, format_bytes
 from pipeline.errors import GridError, UserError
-from pipeline.expansion import Exclusion, Grid, GridTask, ProgramEntry, cells, points, unchangeable
+from pipeline.expansion import Grid, GridTask, ProgramEntry, cells, points, unchangeable
+from pipeline.grid_rules import exclusions, resource_rules
 from pipeline.lock import lock_path, read_lock
 from pipeline.models import parse_model
 from pipeline.protocols import Family
-from pipeline.resources import DATA_PARALLEL, ResourceRule, Resources, resources_of
 from pipeline.yaml_values import Document, Place, allowed_types, budget_of, is_whole, seed_of, shown, text_of, value_as
 
 __all__ = ["Grid", "cells", "find_grid", "read_grid"]
-
-Value = TypeVar("Value")
 
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 KEYS = ("study", "tasks", "models", "programs", "budgets", "seeds", "evaluation", "exclude", "resources")
 NEEDED_KEYS = ("study", "tasks", "models", "programs")
 EVALUATION_KEYS = ("validation_items", "test_items", "time_limit_seconds", "execute")
-NAME_KEYS = ("task", "model", "family")
-EXCLUDE_KEYS = (*NAME_KEYS, "budget", "seed")
 
 
 def find_grid(name: str) -> Path:
@@ -93,17 +87,17 @@ class _Reader:
         if not isinstance(content, dict):
             self.wrong((), f"a grid is a mapping with the keys {', '.join(KEYS)}; {shown(content)} given")
             return None
-        self._known_keys((), content, "key", KEYS)
+        self.document.known_keys((), content, "key", KEYS)
         for key in NEEDED_KEYS:
             if key not in content:
                 self.wrong((), f"the key {key!r} is missing")
-        budgets = self._list(content, "budgets", "16KiB", budget_of) if "budgets" in content else None
-        seeds = self._list(content, "seeds", "1", seed_of) if "seeds" in content else (1,)
+        budgets = self.document.list_of(content, "budgets", "16KiB", budget_of) if "budgets" in content else None
+        seeds = self.document.list_of(content, "seeds", "1", seed_of) if "seeds" in content else (1,)
         grid = Grid(
             path=self.path,
             study=self._study(content["study"]) if "study" in content else "",
-            tasks=self._list(content, "tasks", "gsm8k", self._task) if "tasks" in content else (),
-            models=self._list(content, "models", "smollm2-135m", self._model) if "models" in content else (),
+            tasks=self.document.list_of(content, "tasks", "gsm8k", self._task) if "tasks" in content else (),
+            models=self.document.list_of(content, "models", "smollm2-135m", self._model) if "models" in content else (),
             programs=self._programs(content["programs"], budgets, seeds) if "programs" in content else (),
             evaluation=self._evaluation(content["evaluation"]) if "evaluation" in content else Evaluation(),
             exclude=(),
@@ -112,9 +106,9 @@ class _Reader:
             if task.name == other.name and task != other:
                 self.wrong(("tasks",), f"tasks: {task.source!r} and {other.source!r} are both named {task.name!r}")
         if "exclude" in content:
-            grid = dataclasses.replace(grid, exclude=self._exclusions(content, grid))
+            grid = dataclasses.replace(grid, exclude=exclusions(self.document, content, grid))
         if "resources" in content:
-            grid = dataclasses.replace(grid, resources=self._resource_rules(content, grid))
+            grid = dataclasses.replace(grid, resources=resource_rules(self.document, content, grid))
         if not self.document.mistakes and next(points(grid), None) is None:
             self.wrong(("exclude",), "'exclude' leaves no cell")
         for model, family in unchangeable(grid):
@@ -124,33 +118,6 @@ class _Reader:
                 f"exclude it ({{model: {model}, family: {family}}}), or let it train an adapter",
             )
         return grid
-
-    def _known_keys(self, place: Place, content: Mapping[str, Any], kind: str, known: Sequence[str]) -> None:
-        for key in content:
-            if key not in known:
-                self.wrong((*place, key), catalog.unknown_name(kind, key, known))
-
-    def _list(
-        self, content: Mapping[str, Any], key: str, example: str, read: Callable[[Any], Value], place: Place = ()
-    ) -> tuple[Value, ...]:
-        """The items of a list, those with a mistake left out."""
-        place, items = (*place, key), content[key]
-        values: dict[Value, None] = {}  # in their order; a list would be searched for every item of thousands
-        if not isinstance(items, list):
-            self.wrong(place, f"{key!r} must be a list such as [{example}]; {shown(items)} given")
-            return ()
-        if not items:
-            self.wrong(place, f"{key!r} is an empty list: nothing would run; leave the key out or list something")
-        for index, item in enumerate(items):
-            try:
-                value = read(item)
-            except ValueError as error:
-                self.wrong((*place, index), f"{key}: {error}")
-                continue
-            if value in values:
-                self.wrong((*place, index), f"{key}: {item!r} is listed twice (in this or another spelling)")
-            values[value] = None
-        return tuple(values)
 
     def _study(self, value: Any) -> str:
         if isinstance(value, str) and STUDY_NAME.fullmatch(value):
@@ -176,7 +143,7 @@ class _Reader:
         if not isinstance(content, dict):
             self.wrong(("evaluation",), f"'evaluation' must be a mapping; {shown(content)} given")
             return Evaluation()
-        self._known_keys(("evaluation",), content, "key of 'evaluation'", EVALUATION_KEYS)
+        self.document.known_keys(("evaluation",), content, "key of 'evaluation'", EVALUATION_KEYS)
         if content.get("execute", "all") != "all":
             self.wrong(
                 ("evaluation", "execute"),
@@ -237,7 +204,9 @@ class _Reader:
             self.wrong((*place, "family"), f"{title}: {error}")
             return None
         title += f" ({family.name})"
-        own_budgets = self._list(content, "budgets", "16KiB", budget_of, place) if "budgets" in content else None
+        own_budgets = (
+            self.document.list_of(content, "budgets", "16KiB", budget_of, place) if "budgets" in content else None
+        )
         axis: tuple[int | None, ...] = (None,)
         if family.size is None:
             if own_budgets is not None:
@@ -297,143 +266,6 @@ class _Reader:
         for reason, given in refused.items():
             self.wrong(place, f"{title}: {reason} (given: {_described(given, None)})")
         return tuple(sets)
-
-    # exclude
-
-    def _exclusions(self, content: Mapping[str, Any], grid: Grid) -> tuple[Exclusion, ...]:
-        items = content["exclude"]
-        if not isinstance(items, list) or not items:
-            self.wrong(("exclude",), f"'exclude' must be a list such as [{{family: lora}}]; {shown(items)} given")
-            return ()
-        named = _named(content, grid)
-        return tuple(self._exclusion(("exclude", index), item, named, grid) for index, item in enumerate(items))
-
-    def _exclusion(self, place: Place, content: Any, named: Mapping[str, list[str]], grid: Grid) -> Exclusion:
-        title = f"exclude {int(place[-1]) + 1}"
-        if not isinstance(content, dict) or not content:
-            self.wrong(place, f"{title} must be a mapping with keys of {', '.join(EXCLUDE_KEYS)}")
-            return Exclusion()
-        types = _parameter_types(grid)
-        self._known_keys(place, content, f"key of {title}", (*EXCLUDE_KEYS, *types))
-        readers = {"budget": budget_of, "seed": seed_of}
-        fields: dict[str, tuple[Any, ...]] = {}
-        for key in EXCLUDE_KEYS:
-            if key in content:
-                listed = content[key] if isinstance(content[key], list) else [content[key]]
-                fields[key] = self._list({key: listed}, key, "", readers.get(key, text_of), place)
-        self._check_patterns(place, title, fields, named)
-        parameters: dict[str, tuple[Scalar, ...]] = {}
-        for key in types.keys() & content.keys():
-            listed = content[key] if isinstance(content[key], list) else [content[key]]
-            parameters[key] = self._list({key: listed}, key, "", functools.partial(value_as, allowed=types[key]), place)
-        exclusion = Exclusion(**fields, parameters=parameters)
-        if not self.document.mistakes and not _hits_any(exclusion, grid):
-            self.wrong(place, f"{title} matches no cell of the grid")
-        return exclusion
-
-    def _check_patterns(
-        self, place: Place, title: str, fields: Mapping[str, tuple[Any, ...]], named: Mapping[str, list[str]]
-    ) -> None:
-        for key, names in named.items():
-            for pattern in fields.get(key, ()):
-                if not any(fnmatchcase(name, pattern) for name in names):
-                    self.wrong((*place, key), f"{title}: no {key} of this grid matches {pattern!r}: {', '.join(names)}")
-
-    # resources
-
-    def _resource_rules(self, content: Mapping[str, Any], grid: Grid) -> tuple[ResourceRule, ...]:
-        items = content["resources"]
-        if not isinstance(items, list) or not items:
-            example = "[{family: lora, processes: 2}]"
-            self.wrong(("resources",), f"'resources' must be a list such as {example}; {shown(items)} given")
-            return ()
-        named = _named(content, grid)
-        rules = [self._resource_rule(("resources", index), item, named) for index, item in enumerate(items)]
-        if not self.document.mistakes:
-            self._check_resources(rules, grid)
-        return tuple(rules)
-
-    def _resource_rule(self, place: Place, content: Any, named: Mapping[str, list[str]]) -> ResourceRule:
-        title = f"resources {int(place[-1]) + 1}"
-        hints = typing.get_type_hints(Resources)
-        if not isinstance(content, dict) or not content:
-            self.wrong(place, f"{title} must be a mapping with keys of {', '.join((*NAME_KEYS, *hints))}")
-            return ResourceRule()
-        self._known_keys(place, content, f"key of {title}", (*NAME_KEYS, *hints))
-        fields: dict[str, tuple[Any, ...]] = {}
-        values: dict[str, Any] = {}
-        for key, given in content.items():
-            if key in NAME_KEYS:
-                fields[key] = self._list({key: given if isinstance(given, list) else [given]}, key, "", text_of, place)
-            elif key in hints:
-                try:
-                    values[key] = value_as(given, allowed_types(hints[key]))
-                except ValueError as error:
-                    self.wrong((*place, key), f"{title}: {key!r} {error}")
-        self._check_patterns(place, title, fields, named)
-        return ResourceRule(**fields, values=values)
-
-    def _check_resources(self, rules: Sequence[ResourceRule], grid: Grid) -> None:
-        """What the rules give together, for every kind of cell that they reach."""
-        mistakes: list[str] = []
-        for task, model, entry in itertools.product(grid.tasks, grid.models, grid.programs):
-            try:
-                resources = resources_of(rules, task.name, model, entry.family)
-            except ValueError as error:
-                mistakes.append(f"resources of {task.name} / {model} / {entry.family}: {error}")
-                continue
-            if resources.processes == 1 and resources.strategy == DATA_PARALLEL:
-                continue
-            if not catalog.family(entry.family).trains_in_team:
-                mistakes.append(
-                    f"resources: family {entry.family!r} is encoded by one process and trains without a strategy; "
-                    "name the families that train, such as {family: lora, processes: 2}"
-                )
-            batches = {parameters["batch"] for parameters in entry.parameter_sets if "batch" in parameters}
-            for batch in sorted(size for size in batches if isinstance(size, int) and size % resources.processes):
-                mistakes.append(
-                    f"resources: a batch of {batch} examples ({entry.family}) cannot be shared out evenly over "
-                    f"{resources.processes} processes"
-                )
-        for mistake in dict.fromkeys(mistakes):
-            self.wrong(("resources",), mistake)
-
-
-def _named(content: Mapping[str, Any], grid: Grid) -> dict[str, list[str]]:
-    """What the file names, wrong names too: a mistake elsewhere must not bring a second one in a pattern."""
-    return {
-        "task": sorted({*_strings(content.get("tasks")), *(task.name for task in grid.tasks)}),
-        "model": _strings(content.get("models")),
-        "family": [name for entry in _dicts(content.get("programs")) for name in _strings([entry.get("family")])],
-    }
-
-
-def _parameter_types(grid: Grid) -> dict[str, tuple[type, ...]]:
-    """Parameters of the families of a grid, and what their values may be."""
-    types: dict[str, tuple[type, ...]] = {}
-    for entry in grid.programs:
-        for name, hint in typing.get_type_hints(catalog.family(entry.family).parameters).items():
-            types[name] = (*types.get(name, ()), *allowed_types(hint))
-    return types
-
-
-def _hits_any(exclusion: Exclusion, grid: Grid) -> bool:
-    return any(
-        exclusion.hits_names(task.name, model, entry.family)
-        and any(
-            exclusion.hits_values(*values)
-            for values in itertools.product(entry.parameter_sets, entry.budgets, entry.seeds)
-        )
-        for task, model, entry in itertools.product(grid.tasks, grid.models, grid.programs)
-    )
-
-
-def _strings(items: Any) -> list[str]:
-    return [item for item in items if isinstance(item, str)] if isinstance(items, list) else []
-
-
-def _dicts(items: Any) -> list[dict[str, Any]]:
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
 def _described(parameters: Mapping[str, Scalar], budget: int | None) -> str:

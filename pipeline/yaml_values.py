@@ -9,14 +9,16 @@ import math
 import re
 import types
 import typing
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import yaml
 
+from pipeline.catalog import unknown_name
 from pipeline.cell import Scalar
 from pipeline.errors import GridError, UserError
 
+Value = TypeVar("Value")
 Place = tuple[str | int, ...]
 """Keys and list positions that lead to a part of the file."""
 
@@ -62,6 +64,34 @@ class Document:
         while place and place not in self._lines:
             place = place[:-1]
         self._mistakes.append((self._lines.get(place, 1), mistake))
+
+    def known_keys(self, place: Place, content: Mapping[str, Any], kind: str, known: Sequence[str]) -> None:
+        """Notes every key that is not known, with near matches."""
+        for key in content:
+            if key not in known:
+                self.wrong((*place, key), unknown_name(kind, key, known))
+
+    def list_of(
+        self, content: Mapping[str, Any], key: str, example: str, read: Callable[[Any], Value], place: Place = ()
+    ) -> tuple[Value, ...]:
+        """The items of a list, those with a mistake left out."""
+        place, items = (*place, key), content[key]
+        values: dict[Value, None] = {}  # in their order; a list would be searched for every item of thousands
+        if not isinstance(items, list):
+            self.wrong(place, f"{key!r} must be a list such as [{example}]; {shown(items)} given")
+            return ()
+        if not items:
+            self.wrong(place, f"{key!r} is an empty list: nothing would run; leave the key out or list something")
+        for index, item in enumerate(items):
+            try:
+                value = read(item)
+            except ValueError as error:
+                self.wrong((*place, index), f"{key}: {error}")
+                continue
+            if value in values:
+                self.wrong((*place, index), f"{key}: {item!r} is listed twice (in this or another spelling)")
+            values[value] = None
+        return tuple(values)
 
     @property
     def mistakes(self) -> list[str]:
