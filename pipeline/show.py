@@ -47,17 +47,21 @@ class ShowResult:
         table = Table(title=f"{row['task']} / {row['model']} / {row['family']}", show_header=False)
         table.add_row("cell", row["cell_id"])
         table.add_row("parameters", f"{row['parameters']}  chosen: {row['settings']}")
-        if self.source is None:
-            table.add_row("no program", row["status_reason"])
-            console.print(table)
-            return
         bits = row["program_length_bits"]
-        parts = " + ".join(f"{name} {row[f'{name}_bits']:,}" for name in ("decoder", "payload", "container"))
-        table.add_row("length", f"{bits:,} bits ({format_bytes(bits // 8)}) = {parts}")
+        if bits is not None:
+            parts = " + ".join(f"{name} {row[f'{name}_bits']:,}" for name in ("decoder", "payload", "container"))
+            table.add_row("length", f"{bits:,} bits ({format_bytes(bits / 8)}) = {parts}")
         if row["coded_bits"] is not None:
             table.add_row("coding", f"{row['coded_bits']:,} bits, ideal {row['nll_bits']:.1f} under the model")
         for split in ("validation", "test"):
-            table.add_row(split, f"{row['metric']} {row[split]['performance']:.2f} on {row[split]['num_items']} items")
+            if scores := row[split]:
+                items = "" if scores["num_items"] is None else f" on {scores['num_items']} items"
+                table.add_row(split, f"{row['metric']} {scores['performance']:.2f}{items}")
+        if self.source is None:
+            # An infeasible cell says why; what was imported has results, and no program that could be run.
+            table.add_row("no program", row["status_reason"] or row["status"])
+            console.print(table)
+            return
         table.add_row("made on", f"{row['machine_class']}, isolation {row['isolation']}")
         table.add_row("run", f"python {self.program} MODEL_DIR < inputs.jsonl > outputs.jsonl")
         console.print(table)

@@ -15,6 +15,7 @@ from pipeline import schema
 from pipeline.errors import InvalidShardError, UserError
 from pipeline.imported import Import, import_sah
 from pipeline.shards import read_shard
+from pipeline.show import show
 from pipeline.store import Study
 
 from .conftest import Row, WriteRows, published
@@ -54,6 +55,17 @@ def test_a_row_becomes_a_shard(write_rows: WriteRows, tmp_path: Path) -> None:
     known |= {"schema_version", "cell_id", "status", "status_reason", "higher_is_better"}
     assert {name for name, value in row.items() if value is not None} == known
     assert {name for name, value in row["test"].items() if value is not None} == {"performance"}
+
+
+def test_show_tells_length_and_score(write_rows: WriteRows, tmp_path: Path) -> None:
+    import_sah(write_rows([published("lora", 30_000, 0.5, lr=1e-4, r=1)]), "sah", results=str(tmp_path))
+    (shard,) = Study(tmp_path / "sah").shard_files()
+    console = Console(file=io.StringIO(), width=200)
+    show(shard.stem[:12], results=str(tmp_path)).render(console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "32,832 bits" in text and "decoder 2,832 + payload 30,000 + container 0" in text
+    assert "accuracy 50.00" in text
+    assert "there is no program file" in text
 
 
 def test_importing_again_does_nothing(write_rows: WriteRows, tmp_path: Path) -> None:
