@@ -58,7 +58,7 @@ def test_a_row_becomes_a_shard(write_rows: WriteRows, tmp_path: Path) -> None:
 
 
 def test_show_tells_length_and_score(write_rows: WriteRows, tmp_path: Path) -> None:
-    import_sah(write_rows([published("lora", 30_000, 0.5, lr=1e-4, r=1)]), "sah", results=str(tmp_path))
+    import_sah(write_rows([published("lora", 30_000, 0.5, lr=1e-4, r=1, lora_alpha=8)]), "sah", results=str(tmp_path))
     (shard,) = Study(tmp_path / "sah").shard_files()
     console = Console(file=io.StringIO(), width=200)
     show(shard.stem[:12], results=str(tmp_path)).render(console)
