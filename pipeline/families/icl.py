@@ -73,7 +73,7 @@ class InContext:
         for row in rows:
             stream += (between if stream else []) + row
             ends.append(len(stream))
-        ends = [end for end in ends if len(head) + end + len(between) <= room]
+        ends = [0, *(end for end in ends[1:] if len(head) + end + len(between) <= room)]
         stream = stream[: ends[-1]]
 
         def built(cell: Cell, shots: int, intervals: list[Interval], nll_bits: float) -> Encoded:
@@ -103,10 +103,12 @@ class InContext:
                     break
                 shots -= 1
             if isinstance(wanted, int) and wanted != shots:
-                reason = f"{wanted} demonstrations do not fit: the context has room for {room} tokens"
+                reason = f"{wanted} demonstrations do not fit: the context has room for {max(0, room)} tokens"
                 yield Encoded(cell=cell, infeasible=reason)
             elif shots and encoded:
                 yield encoded
+            elif len(ends) == 1:
+                yield Encoded(cell=cell, infeasible=f"no demonstration fits: the context has room for {max(0, room)} tokens")
             else:
                 one = code_examples(model, head, [stream[: ends[1]]])
                 smallest = built(cell, 1, one.intervals, one.nll_bits).program
