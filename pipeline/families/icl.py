@@ -108,7 +108,9 @@ class InContext:
             elif shots and encoded:
                 yield encoded
             elif len(ends) == 1:
-                yield Encoded(cell=cell, infeasible=f"no demonstration fits: the context has room for {max(0, room)} tokens")
+                yield Encoded(
+                    cell=cell, infeasible=f"no demonstration fits: the context has room for {max(0, room)} tokens"
+                )
             else:
                 one = code_examples(model, head, [stream[: ends[1]]])
                 smallest = built(cell, 1, one.intervals, one.nll_bits).program
