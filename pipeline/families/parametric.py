@@ -20,6 +20,7 @@ from pipeline.packing.link import Constant
 from pipeline.protocols import EncodeContext, Encoded, Program
 
 if TYPE_CHECKING:
+    from pipeline.adapt import Training
     from pipeline.adapt.engines import Floats
 
 PRECISIONS = ("fp32", "bf16")
@@ -30,12 +31,10 @@ RAW_PARTS = {"add_numbers": "pipeline.decoder_parts.halves"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingParameters:
-    """Parameters of every family that trains weights.
+class Learning:
+    """Parameters of every family whose encoder trains weights.
 
     Attributes:
-        bits: bits for each weight before entropy coding, or 16 for updates in half precision as they are; sets the
-            length of the program in the place of a budget.
         examples: number of train examples that the weights are trained on, or `all`.
         epochs: passes over them.
         batch: examples of one step of the optimiser, of all processes together.
@@ -43,7 +42,6 @@ class TrainingParameters:
         precision: fp32, or bf16 for products in bfloat16 and sums in fp32.
     """
 
-    bits: int | None = None
     examples: int | str = 256
     epochs: int = 2
     batch: int = 8
@@ -51,8 +49,6 @@ class TrainingParameters:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if self.bits is not None and not 2 <= self.bits <= 8 and self.bits != RAW_BITS:
-            raise ValueError(f"bits is {self.bits}; allowed: 2 to 8, and {RAW_BITS} for numbers as they are")
         check_examples(self.examples)
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
@@ -61,6 +57,39 @@ class TrainingParameters:
             raise ValueError(f"lr is {self.lr}; it must be above 0")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}; allowed: {', '.join(PRECISIONS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingParameters(Learning):
+    """Parameters of every family that writes the updates of weights.
+
+    Attributes:
+        bits: bits for each weight before entropy coding, or 16 for updates in half precision as they are; sets the
+            length of the program in the place of a budget.
+    """
+
+    bits: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.bits is not None and not 2 <= self.bits <= 8 and self.bits != RAW_BITS:
+            raise ValueError(f"bits is {self.bits}; allowed: 2 to 8, and {RAW_BITS} for numbers as they are")
+
+
+def training_of(context: EncodeContext, tokenizer: Any, settings: Learning, seed: int, **more: float) -> Training:
+    """What a model is trained on and how, by the parameters of a family and whatever it has more."""
+    from pipeline.adapt import Training
+
+    return Training(
+        head=head_ids(context.task, tokenizer),
+        rows=train_rows(context.task, tokenizer, seed, settings.examples),
+        lr=settings.lr,
+        epochs=settings.epochs,
+        batch=settings.batch,
+        bf16=settings.precision == "bf16",
+        seed=seed,
+        **more,
+    )
 
 
 class Start(NamedTuple):
@@ -99,19 +128,11 @@ class Parametric:
 
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""
-        from pipeline.adapt import Training, adapt
+        from pipeline.adapt import adapt
 
         settings, seed = self.parameters(**cells[0].parameters), cells[0].seed or 0
         _, tokenizer = context.load()
-        training = Training(
-            head=head_ids(context.task, tokenizer),
-            rows=train_rows(context.task, tokenizer, seed, settings.examples),
-            lr=settings.lr,
-            epochs=settings.epochs,
-            batch=settings.batch,
-            bf16=settings.precision == "bf16",
-            seed=seed,
-        )
+        training = training_of(context, tokenizer, settings, seed)
         with self.prepare(context, settings, seed) as start:
             before = [weight.detach().cpu().numpy().copy() for weight in start.weights]
             adapted = adapt(start.model, start.weights, training, context)
@@ -130,7 +151,7 @@ class Parametric:
         cells: Sequence[Cell],
         updates: list[Floats],
         start: Start,
-        training: Any,
+        training: Training,
         train_seconds: float,
         facts: Mapping[str, Any],
     ) -> Iterator[Encoded]:
