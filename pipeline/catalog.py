@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, cast
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, unknown_name
 from pipeline.protocols import Family, Task
 
 TASKS = {
@@ -62,7 +61,7 @@ def task(name: str) -> Task:
     if name.endswith((".yaml", ".yml")):
         from pipeline.tasks.from_file import read_task
 
-        return read_task(name)
+        return read_task(name, taken=TASKS)
     return cast(Task, _find("task", name, TASKS, TASK_ENTRY_POINTS))
 
 
@@ -73,14 +72,6 @@ def family(name: str) -> Family:
         UserError: unknown name, with near matches.
     """
     return cast(Family, _find("program family", name, FAMILIES, FAMILY_ENTRY_POINTS))
-
-
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """`unknown task 'chain-sun'; did you mean chain-sum? known: ...`."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ";"
-    return f"unknown {kind} {name!r}{hint} known: {', '.join(known)}"
 
 
 def _plugins(group: str) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class TaskComplexityError(Exception):
@@ -85,3 +86,11 @@ OUT_OF_MEMORY = frozenset({"oom-gpu", "oom-host"})
 
 HOST_MEMORY = frozenset({"oom-host", "program-memory"})
 """Causes after which the next job asks for more memory, as far as its profile allows."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """`unknown task 'chain-sun'; did you mean chain-sum? known: ...`."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ";"
+    return f"unknown {kind} {name!r}{hint} known: {', '.join(known)}"

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline import catalog
 from pipeline.cell import Evaluation, Scalar, canonical_json, format_bytes
-from pipeline.errors import GridError, UserError
+from pipeline.errors import GridError, UserError, unknown_name
 from pipeline.expansion import Grid, GridTask, ProgramEntry, cells, points, unchangeable
 from pipeline.grid_rules import exclusions, resource_rules
 from pipeline.lock import lock_path, read_lock
@@ -235,7 +235,7 @@ class _Reader:
             if name in ("family", "budgets"):
                 continue
             if name not in hints:
-                self.wrong((*place, name), f"{title}: {catalog.unknown_name('parameter', name, hints)}")
+                self.wrong((*place, name), f"{title}: {unknown_name('parameter', name, hints)}")
                 continue
             allowed = allowed_types(hints[name])
             if name == family.size:

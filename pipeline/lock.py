@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.catalog import unknown_name
 from pipeline.cell import canonical_json
-from pipeline.errors import GridError, UserError
+from pipeline.errors import GridError, UserError, unknown_name
 from pipeline.hub import DATASETS
 from pipeline.models.spec import COMMIT
 from pipeline.yaml_values import Document, Place, dumped, is_whole, shown

@@ -14,9 +14,8 @@ from typing import Any, TypeVar
 
 import yaml
 
-from pipeline.catalog import unknown_name
 from pipeline.cell import Scalar
-from pipeline.errors import GridError, UserError
+from pipeline.errors import GridError, UserError, unknown_name
 
 Value = TypeVar("Value")
 Place = tuple[str | int, ...]

@@ -152,9 +152,8 @@ def cause_of(text: str | None) -> str | None:
     Raises:
         UserError: there is no such cause.
     """
-    from pipeline.catalog import unknown_name
     from pipeline.cluster.selection import RETRY_GROUPS
-    from pipeline.errors import CAUSES, UserError
+    from pipeline.errors import CAUSES, UserError, unknown_name
 
     if text is not None and text not in (known := (*RETRY_GROUPS, *CAUSES)):
         raise UserError(unknown_name("cause", text, known))

@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import catalog
 from pipeline.cluster import values
 from pipeline.cluster.values import Billing
-from pipeline.errors import GridError, UserError
+from pipeline.errors import GridError, UserError, unknown_name
 from pipeline.yaml_values import Document, Place, is_whole, shown
 
 DEFAULT_SOURCE = "default"
@@ -167,7 +166,7 @@ def _files(name: str) -> list[Path]:
         name = path.stem
     found = [path for path in (shipped_folder() / f"{name}.yaml", user_file(name)) if path.is_file()]
     if not found:
-        message = catalog.unknown_name("profile", name, profile_names())
+        message = unknown_name("profile", name, profile_names())
         raise UserError(f"{message}; or give the path of a file, or write {user_file(name)}")
     return found
 
@@ -258,7 +257,7 @@ class _Merger:
             return
         for key, given in document.content.items():
             if key not in KEYS:
-                document.wrong((key,), catalog.unknown_name("key", key, KEYS))
+                document.wrong((key,), unknown_name("key", key, KEYS))
             elif given is None:
                 self._forget(key)
             elif key in MERGED_KEYS:
@@ -310,7 +309,7 @@ def _disagreements(profile: Profile) -> Iterator[tuple[str, str]]:
     """Key and mistake of values that are well by themselves and not together."""
     for key in profile.required:
         if key not in OPEN_KEYS:
-            yield "required", catalog.unknown_name("key that a site can require", key, OPEN_KEYS)
+            yield "required", unknown_name("key that a site can require", key, OPEN_KEYS)
     if profile.gpu_request == "none" and profile.gpu_type is not None:
         yield "gpu_type", "does nothing where 'gpu_request' is none; leave it out, or set it to null"
     if profile.whole_node and profile.gpus_per_node is None:

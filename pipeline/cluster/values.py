@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import catalog
-from pipeline.errors import UserError
+from pipeline.errors import UserError, unknown_name
 from pipeline.yaml_values import is_whole, shown, value_as
 
 GPU_REQUESTS = {"gres": ("gres", "gpu:"), "gpus-per-node": ("gpus-per-node", ""), "none": None}
@@ -143,7 +142,7 @@ def billing(value: Any) -> Billing:
     """Unit, and price of a node-hour or of a GPU-hour."""
     if not isinstance(value, dict):
         raise UserError(f"must be a mapping with the keys {', '.join(BILLING_KEYS)}; {shown(value)} given")
-    wrong = [catalog.unknown_name("key", key, BILLING_KEYS) for key in value if key not in BILLING_KEYS]
+    wrong = [unknown_name("key", key, BILLING_KEYS) for key in value if key not in BILLING_KEYS]
     read: dict[str, Any] = {}
     for key, reader in zip(BILLING_KEYS, (text, above_zero, above_zero), strict=True):
         try:

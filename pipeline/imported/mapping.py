@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.catalog import unknown_name
 from pipeline.cell import Scalar
-from pipeline.errors import UserError
+from pipeline.errors import UserError, unknown_name
 from pipeline.imported.published import PublishedRow
 
 Hyperparameters = Mapping[str, Any]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import catalog
-from pipeline.errors import GridError, UserError
+from pipeline.errors import GridError, UserError, unknown_name
 from pipeline.make_data.layout import made_folder
 from pipeline.make_data.verifiers import VERIFIERS
 from pipeline.models import parse_model
@@ -82,7 +82,7 @@ def read_config(path: Path) -> DataConfig:
         raise GridError(str(path), document.mistakes)
     for key in content:
         if key not in _READERS:
-            document.wrong((key,), catalog.unknown_name("key", key, _READERS))
+            document.wrong((key,), unknown_name("key", key, _READERS))
     for key in _REQUIRED:
         if key not in content:
             document.wrong((), f"the key {key!r} is missing")
@@ -122,7 +122,7 @@ def _prompts(value: Any, folder: Path) -> str:
 def _verifier(value: Any, folder: Path) -> str:
     name = text_of(value)
     if name not in VERIFIERS:
-        raise UserError(catalog.unknown_name("verifier", name, VERIFIERS))
+        raise UserError(unknown_name("verifier", name, VERIFIERS))
     return name
 
 

@@ -12,9 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pipeline.catalog import unknown_name
 from pipeline.cell import canonical_json
-from pipeline.errors import UserError
+from pipeline.errors import UserError, unknown_name
 from pipeline.models.catalogue import CHECKPOINTS
 from pipeline.models.label import LOADINGS, Label, split_label
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
-from pipeline.catalog import TASKS, unknown_name
 from pipeline.cell import canonical_json
-from pipeline.errors import GridError, UserError
+from pipeline.errors import GridError, UserError, unknown_name
 from pipeline.protocols import SPLITS, Example, Split, Task
 from pipeline.tasks.answers import final_answer
 from pipeline.tasks.rows import file_rows
@@ -83,7 +82,7 @@ class FileTask:
         return statistics
 
 
-def read_task(path: str | Path) -> Task:
+def read_task(path: str | Path, taken: Collection[str] = ()) -> Task:
     """The task that a YAML file describes.
 
     The version of the task is a digest (32 bits) of everything in the file but its name and licence, and of all items:
@@ -91,6 +90,7 @@ def read_task(path: str | Path) -> Task:
 
     Args:
         path: YAML file; the data files that it names (JSON lines or Parquet) are relative to its folder.
+        taken: names that belong to other tasks.
 
     Raises:
         UserError: every mistake of the file and its data, in one message.
@@ -103,14 +103,15 @@ def read_task(path: str | Path) -> Task:
     document = Document(str(path), text)
     if not isinstance(document.content, dict):
         raise UserError(f"the task file {path} holds no keys; it needs {', '.join(REQUIRED)}")
-    return _Reader(path.parent, document).task()
+    return _Reader(path.parent, document, taken).task()
 
 
 class _Reader:
     """Reads one file and goes on after a mistake, to find the others."""
 
-    def __init__(self, folder: Path, document: Document) -> None:
+    def __init__(self, folder: Path, document: Document, taken: Collection[str]) -> None:
         self.folder = folder
+        self.taken = taken
         self.document = document
         self.content: Mapping[str, Any] = document.content or {}
 
@@ -175,7 +176,7 @@ class _Reader:
         name = self._text("name")
         if name and not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
             self.wrong("name", f"{name!r} may hold only small letters, digits, - and _")
-        if name in TASKS:
+        if name in self.taken:
             self.wrong("name", f"{name!r} is the name of a packaged task")
         return name
 
