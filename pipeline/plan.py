@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -16,22 +15,15 @@ from rich.console import Console
 
 from pipeline import catalog, schema
 from pipeline.cell import Cell, Evaluation, canonical_json, format_bytes
-from pipeline.errors import GridError, InvalidShardError
+from pipeline.errors import GridError
+from pipeline.estimates import USUAL_PARAMETERS, expected_seconds
 from pipeline.files import write_atomically
 from pipeline.grid import Grid, cells, read_grid
 from pipeline.models import known_identity, staged
 from pipeline.resources import Resources, resources_of
-from pipeline.shards import read_shard_columns
 from pipeline.status import DONE, State, Tally, cell_states
 from pipeline.store import Study, results_folder
 
-GUESSED_SECONDS = {"floor": 0.0, "inference": 30.0, "data": 90.0, "parametric": 60.0}
-"""View of a family -> seconds of a cell of a model with `GUESSED_PARAMETERS` on one core, beside `OVERHEAD_SECONDS`."""
-GUESSED_PARAMETERS = 135e6
-OVERHEAD_SECONDS = 5.0
-"""Start of a program's process and its imports."""
-SAMPLED_SHARDS = 16
-"""Shards of one family and task whose times are looked at: reading all of them would take longer than planning."""
 GUESSED_PROGRAM_BYTES = 64 * 1024
 """Size of a program without a budget."""
 GUESSED_SHARD_BYTES = 128 * 1024
@@ -211,7 +203,7 @@ def make_plan(grid_path: Path, results: str | None) -> Plan:
     planned = cells(grid, identities_of(grid))
     cell_ids = [cell.cell_id for cell in planned]
     states = cell_states(study, cell_ids)
-    costs = _costs(study, grid, planned, cell_ids, states)
+    costs = expected_seconds(study, planned, cell_ids, states, _num_parameters(grid))
     groups = _groups(planned)
     kinds = {(cell.task, cell.model, cell.family) for cell in planned}
     resources = {kind: resources_of(grid.resources, *kind) for kind in kinds}
@@ -220,11 +212,11 @@ def make_plan(grid_path: Path, results: str | None) -> Plan:
             cell,
             cell_id,
             group,
-            costs[cell.task, cell.model, cell.family],
+            cost,
             state,
             resources[cell.task, cell.model, cell.family],
         )
-        for cell, cell_id, group, state in zip(planned, cell_ids, groups, states, strict=True)
+        for cell, cell_id, group, cost, state in zip(planned, cell_ids, groups, costs, states, strict=True)
     )
     _write(rows, grid, study.plan_path)
     _freeze_lock(grid, study)
@@ -324,38 +316,11 @@ def _groups(planned: Sequence[Cell]) -> list[str | None]:
     return groups
 
 
-def _costs(
-    study: Study, grid: Grid, planned: Sequence[Cell], cell_ids: Sequence[str | None], states: Sequence[State]
-) -> dict[tuple[str, str, str], float]:
-    """Expected seconds of a cell by task, model and family: the median of finished ones, else a guess."""
-    finished: dict[tuple[str, str, str], list[str]] = {}
-    for cell, cell_id, state in zip(planned, cell_ids, states, strict=True):
-        sample = finished.setdefault((cell.task, cell.model, cell.family), [])
-        if state.name == DONE and cell_id is not None and len(sample) < SAMPLED_SHARDS:
-            sample.append(cell_id)
+def _num_parameters(grid: Grid) -> dict[str, float]:
+    """Weights of each base model; of one that is neither locked nor staged, those of a usual one."""
     locked = grid.lock.models if grid.lock is not None else {}
     found = {model: locked.get(model) or staged(grid.spec(model)) for model in grid.models}
-    sizes = {name: GUESSED_PARAMETERS if model is None else model.parameters for name, model in found.items()}
-
-    def guess(model: str, family: str) -> float:
-        seconds = GUESSED_SECONDS.get(catalog.family(family).view, max(GUESSED_SECONDS.values()))
-        return OVERHEAD_SECONDS + seconds * sizes[model] / GUESSED_PARAMETERS
-
-    return {
-        (task, model, family): _median_seconds(study, sample) or guess(model, family)
-        for (task, model, family), sample in finished.items()
-    }
-
-
-def _median_seconds(study: Study, cell_ids: Sequence[str]) -> float | None:
-    seconds: list[float] = []
-    for cell_id in cell_ids:
-        try:
-            shard = read_shard_columns(study.shard_path(cell_id), cell_id, ["cell_id", "wall_seconds"])
-        except (InvalidShardError, OSError):
-            continue  # for an estimate; the reducer is who reports damaged shards
-        seconds.extend(value for value in shard["wall_seconds"].to_pylist() if value is not None)
-    return statistics.median(seconds) if seconds else None
+    return {name: USUAL_PARAMETERS if model is None else model.parameters for name, model in found.items()}
 
 
 def _write(rows: Sequence[PlanRow], grid: Grid, path: Path) -> None:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from rich.console import Console
 from pipeline import catalog, schema
 from pipeline.cell import Cell
 from pipeline.errors import GridError
+from pipeline.estimates import ANSWER_SECONDS, EXAMPLE_SECONDS, OVERHEAD_SECONDS, USUAL_EXAMPLES, guessed_seconds
 from pipeline.models import parse_model
 from pipeline.models.spec import staged_folder
-from pipeline.plan import GUESSED_SECONDS, OVERHEAD_SECONDS, Plan, check_grid, group_id, make_plan
+from pipeline.plan import Plan, check_grid, group_id, make_plan
 
 GRID = """\
 study: demo
@@ -176,18 +178,32 @@ def test_states_come_from_the_folder(grid: Path) -> None:
     assert not {subset[0], subset[1]} & set(todo)
 
 
-def test_costs_are_the_median_of_finished_cells_else_a_guess(grid: Path) -> None:
+def test_costs_are_guessed_and_set_right_by_finished_cells(grid: Path) -> None:
     plan = make_plan(grid, None)
     # The staged model has one weight (see `stage`), the other one is not staged and counts as one of usual size.
-    guessed = [OVERHEAD_SECONDS + GUESSED_SECONDS[view] for view in ("inference", "data")]
+    learned = [0, *(2 * number for number in (USUAL_EXAMPLES, 3 * USUAL_EXAMPLES, 3 * 8, 3 * 64))]
+    guessed = {round(OVERHEAD_SECONDS + ANSWER_SECONDS + EXAMPLE_SECONDS * number, 3) for number in learned}
     assert {round(row.cost_seconds, 3) for row in plan.rows} == {OVERHEAD_SECONDS, *guessed}
-    subset = [str(row.cell_id) for row in plan.rows if row.cell.family == "subset" and row.cell_id]
-    for cell_id, seconds in zip(subset, (10.0, 20.0, 90.0), strict=False):
-        finish(plan, cell_id, seconds)
+    subset = [row for row in plan.rows if row.cell.family == "subset" and row.cell_id]
+    for row, times in zip(subset, (2.0, 4.0, 18.0), strict=False):
+        finish(plan, str(row.cell_id), times * row.cost_seconds)
     again = make_plan(grid, None)
-    assert {row.cost_seconds for row in again.rows if row.cell.family == "subset" and row.cell_id} == {20.0}
+    for row, before in zip(again.rows, plan.rows, strict=True):
+        is_known = row.cell.family == "subset" and row.cell_id is not None
+        assert row.cost_seconds == pytest.approx((4 if is_known else 1) * before.cost_seconds)
     rest = [row for row in again.rows if row.state.name != "done"]
     assert again.expected_hours == pytest.approx(sum(row.cost_seconds for row in rest) / 3600)
+
+
+def test_a_program_that_learns_much_is_expected_to_take_long(grid: Path) -> None:
+    cell = next(row.cell for row in make_plan(grid, None).rows if row.cell.family == "subset")
+
+    def seconds(view: str = "data", num_parameters: float = 3e9, **parameters: object) -> float:
+        return guessed_seconds(replace(cell, parameters={**cell.parameters, **parameters}), view, num_parameters)
+
+    assert seconds(examples=32768, epochs=3) > 3600 * 24 * 10
+    assert seconds(examples="all", epochs=1) > 50 * seconds(examples=64, epochs=1)
+    assert seconds(examples=512, epochs=1) == pytest.approx(2 * seconds("parametric", examples=512, epochs=1), rel=0.2)
 
 
 def test_editing_a_grid_rewrites_its_plan_and_keeps_the_shards_outside(grid: Path) -> None:

@@ -108,18 +108,19 @@ def test_forecast_without_slurm(grid: Path) -> None:
     content = json.loads(json.dumps(found.to_json()))
     assert content["cells"] == 12  # of the plan, as without a cluster
     cluster = content["cluster"]
-    # 3 groups of two icl cells with 35 s each; 6 groups of one lora cell with 65 s each: 120 s fit into a job.
+    # 3 groups of two icl cells with 35 s each; 6 groups of one lora cell with 188.6 s each, 256
+    # examples learned from twice: 120 s fit into a job.
     assert cluster["cells"] == sum(array["cells"] for array in cluster["arrays"]) == 12
     assert (cluster["sbatch_calls"], cluster["waves"], cluster["jobs"]) == (1, 1, 9)
     assert cluster["unit"] == "RGU-hours"
-    seconds = 3 * (60 + 70) + 6 * (60 + 65)
+    seconds = 3 * (60 + 70) + 6 * (60 + 188.6)
     assert cluster["expected"]["gpu_hours"] == pytest.approx(seconds / 3600)
     assert cluster["expected"]["units"] == pytest.approx(4 * seconds / 3600)
     minutes = cluster["arrays"][0]["walltime_minutes"]
     assert cluster["worst"]["gpu_hours"] == pytest.approx(9 * minutes / 60)
     unknown, *too_long = cluster["warnings"]
     assert "only the limits of the profile are known here" in unknown
-    # 30 minutes of execution, one of the start, and 35 or 65 s: lora is over 32 minutes, icl is not.
+    # 30 minutes of execution, one of the start, and 35 or 188.6 s: lora is over 32 minutes, icl is not.
     (line,) = too_long
     assert line.startswith("family lora: ") and "narval ends jobs after 32 min" in line
 
