@@ -20,6 +20,7 @@ from pipeline.estimates import USUAL_PARAMETERS, expected_seconds
 from pipeline.files import write_atomically
 from pipeline.grid import Grid, cells, read_grid
 from pipeline.models import known_identity, staged
+from pipeline.models.catalogue import checkpoint_of
 from pipeline.resources import Resources, resources_of
 from pipeline.status import DONE, State, Tally, cell_states
 from pipeline.store import Study, results_folder
@@ -317,9 +318,9 @@ def _groups(planned: Sequence[Cell]) -> list[str | None]:
 
 
 def _num_parameters(grid: Grid) -> dict[str, float]:
-    """Weights of each base model; of one that is neither locked nor staged, those of a usual one."""
+    """Weights of each base model: as locked, staged or published, else those of a usual one."""
     locked = grid.lock.models if grid.lock is not None else {}
-    found = {model: locked.get(model) or staged(grid.spec(model)) for model in grid.models}
+    found = {model: locked.get(model) or staged(grid.spec(model)) or checkpoint_of(model) for model in grid.models}
     return {name: USUAL_PARAMETERS if model is None else model.parameters for name, model in found.items()}
 
 

@@ -21,8 +21,16 @@ from rich.console import Console
 from pipeline import catalog, schema
 from pipeline.cell import Cell
 from pipeline.errors import GridError
-from pipeline.estimates import ANSWER_SECONDS, EXAMPLE_SECONDS, OVERHEAD_SECONDS, USUAL_EXAMPLES, guessed_seconds
+from pipeline.estimates import (
+    ANSWER_SECONDS,
+    EXAMPLE_SECONDS,
+    OVERHEAD_SECONDS,
+    USUAL_EXAMPLES,
+    USUAL_PARAMETERS,
+    guessed_seconds,
+)
 from pipeline.models import parse_model
+from pipeline.models.catalogue import CHECKPOINTS
 from pipeline.models.spec import staged_folder
 from pipeline.plan import Plan, check_grid, group_id, make_plan
 
@@ -180,9 +188,10 @@ def test_states_come_from_the_folder(grid: Path) -> None:
 
 def test_costs_are_guessed_and_set_right_by_finished_cells(grid: Path) -> None:
     plan = make_plan(grid, None)
-    # The staged model has one weight (see `stage`), the other one is not staged and counts as one of usual size.
+    # The staged model has one weight (see `stage`), the other one is not staged and counts as it is published.
+    size = CHECKPOINTS["smollm2-135m"].parameters / USUAL_PARAMETERS
     learned = [0, *(2 * number for number in (USUAL_EXAMPLES, 3 * USUAL_EXAMPLES, 3 * 8, 3 * 64))]
-    guessed = {round(OVERHEAD_SECONDS + ANSWER_SECONDS + EXAMPLE_SECONDS * number, 3) for number in learned}
+    guessed = {round(OVERHEAD_SECONDS + size * (ANSWER_SECONDS + EXAMPLE_SECONDS * number), 3) for number in learned}
     assert {round(row.cost_seconds, 3) for row in plan.rows} == {OVERHEAD_SECONDS, *guessed}
     subset = [row for row in plan.rows if row.cell.family == "subset" and row.cell_id]
     for row, times in zip(subset, (2.0, 4.0, 18.0), strict=False):
