@@ -17,7 +17,7 @@ from pipeline.protocols import EncodeContext
 IGNORED = -100
 """Label that `cross_entropy` leaves out."""
 LINE_TOKENS = 256
-"""Room of a line of several texts, unless one of them is longer."""
+"""Tokens of a line of several texts, about, unless one of them is longer."""
 Row = Sequence[int]
 
 TELL_SECONDS = 30.0
@@ -231,20 +231,15 @@ def _nll_nats(engine: Replicated, head: Row, rows: Sequence[Row]) -> torch.Tenso
 
 
 def _lines(texts: Sequence[Row]) -> list[list[Row]]:
-    """Texts in lines of about equal length, longest first: each goes to the first line that has room (first fit).
+    """Texts in lines of about equal length: the longest come first, and each goes to the line that is shortest yet.
 
-    Lines are no longer than they need be, for attention takes time with the square of their length.
+    There are as few lines as hold the texts, and no fewer: attention takes time with the square of their length.
     """
     texts = sorted(texts, key=len, reverse=True)
-    room = max(len(texts[0]), LINE_TOKENS)
-    lines: list[list[Row]] = []
+    number = -(-sum(map(len, texts)) // max(len(texts[0]), LINE_TOKENS))
+    lines: list[list[Row]] = [[] for _ in range(number)]
     for text in texts:
-        fitting = (line for line in lines if sum(map(len, line)) + len(text) <= room)
-        line = next(fitting, None)
-        if line is None:
-            lines.append([text])
-        else:
-            line.append(text)
+        min(lines, key=lambda line: sum(map(len, line))).append(text)
     return lines
 
 
