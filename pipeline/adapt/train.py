@@ -16,7 +16,7 @@ from pipeline.protocols import EncodeContext
 
 IGNORED = -100
 """Label that `cross_entropy` leaves out."""
-LINE_TOKENS = 256
+LINE_TOKENS = 512
 """Tokens of a line of several texts, about, unless one of them is longer."""
 Row = Sequence[int]
 
