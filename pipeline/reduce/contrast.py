@@ -72,20 +72,8 @@ def contrast_rows(curves: Sequence[Curve]) -> list[Row]:
     return rows
 
 
-def tried_up_to_bits(curve: Curve) -> int | None:
-    """The largest length that a model was tried at: the budget of a program where it has one, else its own length.
-
-    Programs fill a budget to within some bytes; by their own lengths the larger of two equally budgeted programs
-    would fall out of every comparison.
-    """
-    lengths = [
-        row["program_length_bits"] if row["budget_bytes"] is None else 8 * row["budget_bytes"] for row in curve.programs
-    ]
-    return max(lengths, default=None)
-
-
 def _pair_rows(curve: Curve, reference: Curve, resampled: Mapping[str, Floats | None]) -> list[Row]:
-    ends = (tried_up_to_bits(curve), tried_up_to_bits(reference))
+    ends = (curve.tried_up_to_bits, reference.tried_up_to_bits)
     largest_common = min((end for end in ends if end is not None), default=0)
     lengths = {row["program_length_bits"] for row in [*curve.frontier, *reference.frontier]} | {largest_common}
     rows = []

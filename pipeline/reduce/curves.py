@@ -1,25 +1,20 @@
-"""Frontiers, task complexities, and the ratio of task complexities between base models."""
+"""Frontiers of every task, base model and scope."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
-from typing import Any
 
 import pyarrow as pa
 
 from pipeline import schema
-from pipeline.reduce.frontier import direction, is_candidate, pareto_frontier, shortest_reaching
+from pipeline.reduce.frontier import direction, is_candidate, pareto_frontier
 from pipeline.reduce.merge import Row
-
-TARGET_FRACTIONS = (0.25, 0.5, 0.75, 0.9, 1.0)
-"""Default targets: these parts of the way from the best floor to the best score on a task."""
 
 ALL_SCOPE = "all"
 
-_PROGRAM_COLUMNS = [
+PROGRAM_COLUMNS = [
     ("cell_id", pa.string()),
     ("family", pa.string()),
     ("view", pa.string()),
@@ -35,60 +30,25 @@ _PROGRAM_COLUMNS = [
     ("test_high", pa.float64()),
     ("test_num_items", pa.int64()),
 ]
-_SCOPE_COLUMNS = [
+SCOPE_COLUMNS = [
     ("task", pa.string()),
     ("model", pa.string()),
     ("scope", pa.string()),
     ("is_imported", pa.bool_()),  # of rows that others published, which are never on one curve with ours
     ("select", pa.string()),
 ]
-_TARGET_COLUMNS = ("task", "scope", "is_imported", "select", "target_performance", "target_fraction")
-_METRIC_COLUMNS = [("metric", pa.string()), ("higher_is_better", pa.bool_())]
+METRIC_COLUMNS = [("metric", pa.string()), ("higher_is_better", pa.bool_())]
 
 FRONTIER = pa.schema(
     [
-        *_SCOPE_COLUMNS,
-        *_METRIC_COLUMNS,
+        *SCOPE_COLUMNS,
+        *METRIC_COLUMNS,
         ("program_length_bits", pa.int64()),
         ("performance", pa.float64()),  # the score that the frontier was chosen by
-        *_PROGRAM_COLUMNS,
+        *PROGRAM_COLUMNS,
     ]
 )
 """One row a member, shortest first within task, model and scope."""
-
-COMPLEXITY = pa.schema(
-    [
-        *_SCOPE_COLUMNS,
-        *_METRIC_COLUMNS,
-        ("target_performance", pa.float64()),
-        ("target_fraction", pa.float64()),  # null for a target that was given as a number
-        ("is_reached", pa.bool_()),
-        ("task_complexity_bits", pa.int64()),  # null where no program of the scope reaches the target
-        ("largest_program_bits", pa.int64()),  # the largest program tried in the scope, null where there is none
-        ("num_programs", pa.int64()),
-        *_PROGRAM_COLUMNS,
-    ]
-)
-"""One row a target: the shortest member of the frontier that reaches it."""
-
-REDUCTION = pa.schema(
-    [
-        ("task", pa.string()),
-        ("scope", pa.string()),
-        ("is_imported", pa.bool_()),
-        ("select", pa.string()),
-        ("target_performance", pa.float64()),
-        ("target_fraction", pa.float64()),
-        ("model", pa.string()),
-        ("reference_model", pa.string()),
-        ("task_complexity_bits", pa.int64()),
-        ("reference_complexity_bits", pa.int64()),  # null where the reference model does not reach the target
-        ("reference_largest_program_bits", pa.int64()),
-        ("ratio", pa.float64()),  # reference / model: above 1 the model needs less
-        ("is_lower_bound", pa.bool_()),
-    ]
-)
-"""One row for each target that the model reaches, and each other model as the reference."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +61,11 @@ class Curve:
         scope: `all`, `view:NAME`, `family:NAME`, or `seed:N` (programs of that seed and those without a seed).
         is_imported: whether these are rows that others published.
         select: split that the frontier was chosen on.
-        programs: points with a length.
+        num_programs: points with a length.
+        largest_program_bits: length of the largest program that was tried, None where there is none.
+        tried_up_to_bits: the largest length that was tried: the budget of a program where it has one, else its own
+            length. Programs fill a budget to within some bytes; by their own lengths the larger of two equally
+            budgeted programs would fall out of every comparison.
         frontier: members, shortest first.
     """
 
@@ -110,13 +74,35 @@ class Curve:
     scope: str
     is_imported: bool
     select: str
-    programs: Sequence[Row]
+    num_programs: int
+    largest_program_bits: int | None
+    tried_up_to_bits: int | None
     frontier: Sequence[Row]
 
-    @property
-    def largest_program_bits(self) -> int | None:
-        """Length of the largest program that was tried, None where there is none."""
-        return max((row["program_length_bits"] for row in self.programs), default=None)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskScores:
+    """What the programs of one task reach, on the split that frontiers are chosen on, over all base models.
+
+    Attributes:
+        task: label of the task.
+        is_imported: whether these are rows that others published.
+        select: the split.
+        metric: name of the metric, None where no program has a score.
+        higher_is_better: its direction, None likewise.
+        floor: best score of a program that ignores the base model, None where there is none.
+        worst: worst score of any program, None where none has one.
+        best: best score of any program, None likewise.
+    """
+
+    task: str
+    is_imported: bool
+    select: str
+    metric: str | None
+    higher_is_better: bool | None
+    floor: float | None
+    worst: float | None
+    best: float | None
 
 
 def score_column(select: str) -> str:
@@ -153,7 +139,9 @@ def build_curves(points: Sequence[Row], select: str) -> list[Curve]:
                         scope=scope,
                         is_imported=is_imported,
                         select=chosen_on,
-                        programs=programs,
+                        num_programs=len(programs),
+                        largest_program_bits=max((row["program_length_bits"] for row in programs), default=None),
+                        tried_up_to_bits=max(map(_tried_bits, programs), default=None),
                         frontier=pareto_frontier(programs, score_column(chosen_on)),
                     )
                 )
@@ -171,112 +159,54 @@ def by_origin(points: Sequence[Row]) -> dict[tuple[str, bool], list[Row]]:
 def frontier_rows(curves: Sequence[Curve]) -> list[Row]:
     """Members of all frontiers, with the columns of `FRONTIER`."""
     return [
-        _scope_values(curve)
+        scope_values(curve)
         | {name: member[name] for name in ("metric", "higher_is_better", "program_length_bits")}
         | {"performance": member[score_column(curve.select)]}
-        | {name: member[name] for name, _ in _PROGRAM_COLUMNS}
+        | {name: member[name] for name, _ in PROGRAM_COLUMNS}
         for curve in curves
         for member in curve.frontier
     ]
 
 
-def default_targets(points: Sequence[Row], select: str) -> list[tuple[float | None, float]]:
-    """Targets of one task: `TARGET_FRACTIONS` of the way from the best floor to the best score of any model.
-
-    Without a floor the way starts at the worst score.
+def task_scores(points: Sequence[Row], select: str) -> list[TaskScores]:
+    """Range of the scores of each task, imported rows apart.
 
     Args:
-        points: points of one task.
-        select: `validation` or `test`.
-
-    Returns:
-        (fraction, target performance), from easy to hard; equal targets once.
-    """
-    score = score_column(select)
-    candidates = [row for row in points if is_candidate(row, score)]
-    if not candidates:
-        return []
-    sign = direction(candidates)
-    floors = [sign * row[score] for row in candidates if row["is_floor"]]
-    scores = [sign * row[score] for row in candidates]
-    start, best = max(floors) if floors else min(scores), max(scores)
-    targets: dict[float, float] = {}
-    for fraction in reversed(TARGET_FRACTIONS):
-        # Not computed at the end of the way: rounding could put the target above the best score.
-        value = best if fraction == 1 else start + fraction * (best - start)
-        targets.setdefault(sign * value, fraction)
-    return [(fraction, target) for target, fraction in reversed(targets.items())]
-
-
-def complexity_rows(curves: Sequence[Curve], points: Sequence[Row], targets: Sequence[float] | None) -> list[Row]:
-    """Task complexity of every task, model and scope at every target, with the columns of `COMPLEXITY`.
-
-    Args:
-        curves: what `build_curves` gave.
         points: what `point_rows` gave.
-        targets: performances, None for `default_targets` of each task, those of imported rows apart.
+        select: `validation` or `test`: what the frontiers of our own programs are chosen on.
     """
-    groups = by_origin(points)
-    select_of = {(curve.task, curve.is_imported): curve.select for curve in curves}
-    targets_of = {
-        key: default_targets(groups[key], select) if targets is None else [(None, target) for target in targets]
-        for key, select in select_of.items()
-    }
-    metric_of = {
-        key: next((row for row in group if row["metric"] is not None), group[0]) for key, group in groups.items()
-    }
-    rows = []
-    for curve in curves:
-        key = curve.task, curve.is_imported
-        for fraction, target in targets_of[key]:
-            member = shortest_reaching(curve.frontier, score_column(curve.select), target)
-            rows.append(
-                _scope_values(curve)
-                | {name: metric_of[key][name] for name, _ in _METRIC_COLUMNS}
-                | {
-                    "target_performance": target,
-                    "target_fraction": fraction,
-                    "is_reached": member is not None,
-                    "task_complexity_bits": member["program_length_bits"] if member else None,
-                    "largest_program_bits": curve.largest_program_bits,
-                    "num_programs": len(curve.programs),
-                }
-                | {name: member[name] if member else None for name, _ in _PROGRAM_COLUMNS}
+    ranges = []
+    for (task, is_imported), rows in sorted(by_origin(points).items()):
+        chosen_on = "test" if is_imported else select
+        score = score_column(chosen_on)
+        candidates = [row for row in rows if is_candidate(row, score)]
+        sign = direction(candidates) if candidates else 1
+        scores = [sign * row[score] for row in candidates]
+        floors = [sign * row[score] for row in candidates if row["is_floor"]]
+        described = next((row for row in rows if row["metric"] is not None), rows[0])
+        ranges.append(
+            TaskScores(
+                task=task,
+                is_imported=is_imported,
+                select=chosen_on,
+                metric=described["metric"],
+                higher_is_better=described["higher_is_better"],
+                floor=sign * max(floors) if floors else None,
+                worst=sign * min(scores) if scores else None,
+                best=sign * max(scores) if scores else None,
             )
-    return rows
+        )
+    return ranges
 
 
-def reduction_rows(complexities: Sequence[Row]) -> list[Row]:
-    """How many times shorter a model's program is than that of another model at the same target.
+def scope_values(curve: Curve) -> Row:
+    """The columns `SCOPE_COLUMNS` of a curve."""
+    return {name: getattr(curve, name) for name, _ in SCOPE_COLUMNS}
 
-    The ratio is C(reference) / C(model). Where the reference does not reach the target, its shortest program that does
-    is longer than the largest one that was tried, so the ratio is at least largest / C(model): a lower bound. Where the
-    model itself does not reach the target there is no row (the pair in the other order has it, if the other reaches).
 
-    Args:
-        complexities: what `complexity_rows` gave.
-    """
-    groups: dict[Any, list[Row]] = defaultdict(list)
-    for row in complexities:
-        groups[row["task"], row["scope"], row["is_imported"], row["target_performance"]].append(row)
-    rows = []
-    for group in groups.values():
-        for own, reference in permutations(group, 2):
-            numerator = reference["task_complexity_bits"] or reference["largest_program_bits"]
-            if own["is_reached"] and numerator is not None:
-                rows.append(
-                    {name: own[name] for name in _TARGET_COLUMNS}
-                    | {
-                        "model": own["model"],
-                        "reference_model": reference["model"],
-                        "task_complexity_bits": own["task_complexity_bits"],
-                        "reference_complexity_bits": reference["task_complexity_bits"],
-                        "reference_largest_program_bits": reference["largest_program_bits"],
-                        "ratio": numerator / own["task_complexity_bits"],
-                        "is_lower_bound": not reference["is_reached"],
-                    }
-                )
-    return rows
+def _tried_bits(row: Row) -> int:
+    bits: int = row["program_length_bits"] if row["budget_bytes"] is None else 8 * row["budget_bytes"]
+    return bits
 
 
 def _scopes(own: Sequence[Row], shared_floors: Sequence[Row]) -> dict[str, list[Row]]:
@@ -289,7 +219,3 @@ def _scopes(own: Sequence[Row], shared_floors: Sequence[Row]) -> dict[str, list[
         for seed in seeds:
             scopes[f"seed:{seed}"] = [row for row in scopes[ALL_SCOPE] if row["seed"] in (None, seed)]
     return dict(sorted(scopes.items()))
-
-
-def _scope_values(curve: Curve) -> Row:
-    return {name: getattr(curve, name) for name, _ in _SCOPE_COLUMNS}

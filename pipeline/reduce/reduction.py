@@ -12,11 +12,12 @@ import pyarrow as pa
 
 from pipeline.errors import UserError
 from pipeline.files import write_atomically
+from pipeline.reduce.complexity import COMPLEXITY, complexity_rows
 from pipeline.reduce.contrast import CONTRAST, contrast_rows
-from pipeline.reduce.curves import COMPLEXITY, FRONTIER, REDUCTION, build_curves, complexity_rows, frontier_rows
-from pipeline.reduce.curves import reduction_rows as ratio_rows
+from pipeline.reduce.curves import FRONTIER, build_curves, frontier_rows, task_scores
 from pipeline.reduce.merge import Completeness, Row, merge_shards
 from pipeline.reduce.points import POINTS, point_rows
+from pipeline.reduce.ratios import REDUCTION, reduction_rows
 from pipeline.store import Study
 
 Select = Literal["validation", "test"]
@@ -40,8 +41,8 @@ class Reduction:
         select: split that the frontiers of our own programs were chosen on.
         points: `points.POINTS`.
         frontier: `curves.FRONTIER`.
-        complexity: `curves.COMPLEXITY`.
-        reduction: `curves.REDUCTION`.
+        complexity: `complexity.COMPLEXITY`.
+        reduction: `ratios.REDUCTION`.
         contrast: `contrast.CONTRAST`.
         completeness: what became of the plan.
     """
@@ -68,7 +69,7 @@ def reduce_studies(
     Args:
         folders: study folders; several are parts of one study, as from several clusters, or studies to be compared.
         targets: performances at which task complexity is reported, in the units of the metric; None for
-            `curves.default_targets` of each task.
+            `complexity.default_targets` of each task.
         select: split that frontiers are chosen on. `test` reproduces papers that choose on the test split: its tables
             are marked and hold no intervals. Imported rows have a test score only: their frontiers, apart from ours,
             are always chosen on it, and marked likewise.
@@ -88,12 +89,12 @@ def reduce_studies(
     merged = merge_shards([Study(folder) for folder in folders])
     points = point_rows(merged.rows, select)
     curves = build_curves(points, select)
-    complexities = complexity_rows(curves, points, targets)
+    complexities = complexity_rows(curves, task_scores(points, select), targets)
     rows: dict[str, list[Row]] = {
         "points": points,
         "frontier": frontier_rows(curves),
         "complexity": complexities,
-        "reduction": ratio_rows(complexities),
+        "reduction": reduction_rows(complexities),
         "contrast": contrast_rows(curves),
     }
     tables = {name: _table(rows[name], columns) for name, columns in TABLES.items()}
