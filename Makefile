@@ -7,8 +7,9 @@ BIN := .venv/bin
 quickstart: .venv/ready
 	$(BIN)/tcx run quickstart
 
+# One process for the tests on Slurm, which wait most of the time, and two for all others.
 test: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --no-loadscope-reorder
 
 matrix: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m matrix -n 2 --timeout 7200 tests/matrix
@@ -27,6 +28,8 @@ bench: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scoring_speed.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training_speed.py
 	$(BIN)/python benchmarks/submit_time.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py
+	$(BIN)/python benchmarks/page_time.py
 
 clean:
 	rm -rf .venv

@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.cell import format_bytes
+from pipeline.machine import missing_packages
 from pipeline.models.spec import PACKAGED, cache_folder, known_identity, parse_model
 from pipeline.runner import check_reference_machine
 
@@ -70,8 +71,7 @@ def _python() -> Finding:
 
 
 def _training() -> Finding:
-    missing = [name for name in ("torch", "transformers", "peft", "accelerate", "constriction") if not find_spec(name)]
-    if missing:
+    if missing := missing_packages():
         text = f"{', '.join(missing)} not installed: pip install 'task-complexity[train]'; reducing works without"
     else:
         text = "packages for running cells are installed"

@@ -36,6 +36,10 @@ class InvalidShardError(TaskComplexityError, ValueError):
     """A file that stands where a shard should be and is not a valid shard of that cell."""
 
 
+class NewerShardError(InvalidShardError):
+    """A file that a later version of this package wrote: not damaged, and not to be read by this one."""
+
+
 class ProgramError(TaskComplexityError, RuntimeError):
     """A program file did not do what it must.
 

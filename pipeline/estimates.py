@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pipeline import catalog
 from pipeline.cell import Cell
 from pipeline.errors import InvalidShardError
-from pipeline.shards import read_shard_columns
+from pipeline.rows import read_row
 from pipeline.status import DONE, State
 from pipeline.store import Study
 
@@ -25,6 +25,11 @@ OVERHEAD_SECONDS = 5.0
 SAMPLED_SHARDS = 16
 """Shards of one family and task whose times are looked at: reading all of them would take longer than planning."""
 
+USUAL_BYTES = 64 * 1024
+"""A program without a budget, but for the numbers that it writes."""
+WRITTEN_SHARE = {"full": 1.0, "lm-head": 0.07, "lora": 0.001}
+"""Family -> numbers that its program writes, as a share of the weights of the base model; of an adapter of rank 1."""
+
 LEARNS_ANEW = ("data", "combined")
 """Views whose programs train on their examples themselves, after the encoder has."""
 
@@ -39,11 +44,31 @@ def guessed_seconds(cell: Cell, view: str, num_parameters: float) -> float:
     """
     if view == "floor":
         return OVERHEAD_SECONDS
+    return guessed_program_seconds(cell, view, num_parameters) + _learning_seconds(cell, num_parameters)
+
+
+def guessed_program_seconds(cell: Cell, view: str, num_parameters: float) -> float:
+    """Seconds that the program of a cell takes of these, executed by one thread."""
+    if view == "floor":
+        return OVERHEAD_SECONDS
+    answers = OVERHEAD_SECONDS + ANSWER_SECONDS * num_parameters / USUAL_PARAMETERS
+    return answers + (_learning_seconds(cell, num_parameters) if view in LEARNS_ANEW else 0)
+
+
+def guessed_bytes(cell: Cell, num_parameters: float) -> float:
+    """Size of the program file of a cell: its budget, or what the numbers take that it writes."""
+    if cell.budget_bytes is not None:
+        return cell.budget_bytes
+    numbers = WRITTEN_SHARE.get(cell.family, 0.0) * num_parameters * int(cell.parameters.get("rank") or 1)
+    return USUAL_BYTES + numbers * int(cell.parameters.get("bits") or 0) / 8
+
+
+def _learning_seconds(cell: Cell, num_parameters: float) -> float:
+    """Training once on the examples, in all passes."""
     examples = cell.parameters.get("examples", 0)
     number = USUAL_EXAMPLES if examples is None else ALL_EXAMPLES if isinstance(examples, str) else examples
-    passes = int(cell.parameters.get("epochs") or 1) * (2 if view in LEARNS_ANEW else 1)
-    seconds = ANSWER_SECONDS + EXAMPLE_SECONDS * float(number) * passes
-    return OVERHEAD_SECONDS + seconds * num_parameters / USUAL_PARAMETERS
+    passes = int(cell.parameters.get("epochs") or 1)
+    return EXAMPLE_SECONDS * float(number) * passes * num_parameters / USUAL_PARAMETERS
 
 
 def expected_seconds(
@@ -76,7 +101,7 @@ def expected_seconds(
 
 def _seconds_of(study: Study, cell_id: str) -> list[float]:
     try:
-        shard = read_shard_columns(study.shard_path(cell_id), cell_id, ["cell_id", "wall_seconds"])
+        seconds = read_row(study, cell_id, ["wall_seconds"])["wall_seconds"]
     except (InvalidShardError, OSError):
         return []  # for an estimate; the reducer is who reports damaged shards
-    return [value for value in shard["wall_seconds"].to_pylist() if value is not None]
+    return [] if seconds is None else [seconds]

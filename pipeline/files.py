@@ -65,7 +65,7 @@ def write_atomically(
             temporary.replace(path)
         elif not move_if_absent(temporary, path):
             return False
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         return True
     finally:
         with contextlib.suppress(FileNotFoundError):
@@ -145,10 +145,11 @@ def make_folder(folder: Path) -> None:
     make_folder(folder.parent)
     with contextlib.suppress(FileExistsError):
         folder.mkdir()
-    _sync_folder(folder.parent)
+    sync_folder(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on disk: which files are there, and which no longer."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

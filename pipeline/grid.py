@@ -7,9 +7,9 @@ import difflib
 import itertools
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline import catalog
 from pipeline.cell import Evaluation, Scalar, canonical_json, format_bytes
@@ -23,6 +23,10 @@ from pipeline.yaml_values import Document, Place, allowed_types, budget_of, is_w
 
 __all__ = ["Grid", "cells", "find_grid", "read_grid"]
 
+Number = TypeVar("Number", bound=Scalar)
+
+LARGEST = 2**63 - 1
+"""Of every whole number in a grid: plans and shards have 64 bits for it, torch's seeds as well."""
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 KEYS = ("study", "tasks", "models", "programs", "budgets", "seeds", "evaluation", "exclude", "resources")
 NEEDED_KEYS = ("study", "tasks", "models", "programs")
@@ -91,8 +95,8 @@ class _Reader:
         for key in NEEDED_KEYS:
             if key not in content:
                 self.wrong((), f"the key {key!r} is missing")
-        budgets = self.document.list_of(content, "budgets", "16KiB", budget_of) if "budgets" in content else None
-        seeds = self.document.list_of(content, "seeds", "1", seed_of) if "seeds" in content else (1,)
+        budgets = self._budgets(content, ()) if "budgets" in content else None
+        seeds = self.document.list_of(content, "seeds", "1", _bounded(seed_of)) if "seeds" in content else (1,)
         grid = Grid(
             path=self.path,
             study=self._study(content["study"]) if "study" in content else "",
@@ -129,6 +133,9 @@ class _Reader:
         )
         return ""
 
+    def _budgets(self, content: Mapping[str, Any], place: Place) -> tuple[int, ...]:
+        return self.document.list_of(content, "budgets", "16KiB", _bounded(budget_of), place)
+
     def _task(self, value: Any) -> GridTask:
         source = text_of(value)
         if source.endswith((".yaml", ".yml")):
@@ -152,10 +159,11 @@ class _Reader:
         values: dict[str, Any] = {}
         for key in ("validation_items", "test_items", "time_limit_seconds"):
             value = content.get(key, "all")
-            if is_whole(value) and value >= 1:
+            if is_whole(value) and 1 <= value <= LARGEST:
                 values[key] = value
             elif key in content and (value != "all" or key == "time_limit_seconds"):
-                allowed = "a whole number of at least 1" + ("" if key == "time_limit_seconds" else " or 'all'")
+                least = "a whole number of at least 1" + ("" if key == "time_limit_seconds" else " or 'all'")
+                allowed = f"at most {LARGEST}" if is_whole(value) and value > LARGEST else least
                 self.wrong(("evaluation", key), f"{key!r} must be {allowed}; {shown(value)} given")
         return Evaluation(**values)
 
@@ -204,9 +212,7 @@ class _Reader:
             self.wrong((*place, "family"), f"{title}: {error}")
             return None
         title += f" ({family.name})"
-        own_budgets = (
-            self.document.list_of(content, "budgets", "16KiB", budget_of, place) if "budgets" in content else None
-        )
+        own_budgets = self._budgets(content, place) if "budgets" in content else None
         axis: tuple[int | None, ...] = (None,)
         if family.size is None:
             if own_budgets is not None:
@@ -243,7 +249,7 @@ class _Reader:
             values: list[Scalar] = []
             for value in given if isinstance(given, list) else [given]:
                 try:
-                    coerced = value_as(value, allowed)
+                    coerced = _within_largest(value_as(value, allowed))
                 except ValueError as error:
                     self.wrong((*place, name), f"{title}: {name!r} {error}")
                     continue
@@ -266,6 +272,17 @@ class _Reader:
         for reason, given in refused.items():
             self.wrong(place, f"{title}: {reason} (given: {_described(given, None)})")
         return tuple(sets)
+
+
+def _bounded(read: Callable[[Any], int]) -> Callable[[Any], int]:
+    """The same reader, which refuses numbers that no table has room for."""
+    return lambda value: _within_largest(read(value))
+
+
+def _within_largest(value: Number) -> Number:
+    if is_whole(value) and abs(typing.cast(int, value)) > LARGEST:
+        raise UserError(f"must be at most {LARGEST}; {value} given")
+    return value
 
 
 def _described(parameters: Mapping[str, Scalar], budget: int | None) -> str:

@@ -11,7 +11,10 @@ import re
 import socket
 import subprocess
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+
+from pipeline.errors import UserError
 
 SNAPSHOT_NOTE = "snapshot.json"
 """Lies in a copy of this package that a study keeps: the state of the code that was copied."""
@@ -30,6 +33,30 @@ RECORDED_PACKAGES = (
     "torch",
     "transformers",
 )
+
+
+_TO_RUN_CELLS = ("torch", "transformers", "peft", "accelerate", "constriction")
+
+
+def missing_packages() -> list[str]:
+    """Packages for making and executing programs that are not installed; planning and reducing need none of them."""
+    return [name for name in _TO_RUN_CELLS if not find_spec(name)]
+
+
+def require_packages(purpose: str) -> None:
+    """Checks that programs can be made and executed here.
+
+    Args:
+        purpose: what they are needed for, as the beginning of a sentence.
+
+    Raises:
+        UserError: packages are missing.
+    """
+    if missing := missing_packages():
+        raise UserError(
+            f"{purpose} needs {', '.join(missing)}, which the base install leaves out: "
+            "pip install 'task-complexity[train]'; planning, reducing and drawing work without"
+        )
 
 
 @cache

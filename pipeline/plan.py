@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 
 from pipeline import catalog, schema
 from pipeline.cell import Cell, Evaluation, canonical_json, format_bytes
 from pipeline.errors import GridError
-from pipeline.estimates import USUAL_PARAMETERS, expected_seconds
+from pipeline.estimates import USUAL_PARAMETERS, expected_seconds, guessed_bytes, guessed_program_seconds
 from pipeline.files import write_atomically
 from pipeline.grid import Grid, cells, read_grid
 from pipeline.models import known_identity, staged
@@ -25,8 +24,6 @@ from pipeline.resources import Resources, resources_of
 from pipeline.status import DONE, State, Tally, cell_states
 from pipeline.store import Study, results_folder
 
-GUESSED_PROGRAM_BYTES = 64 * 1024
-"""Size of a program without a budget."""
 GUESSED_SHARD_BYTES = 128 * 1024
 """Size of a shard; its predictions are most of it."""
 
@@ -61,6 +58,7 @@ class Plan:
         rows: one a cell, in the order of the grid.
         tally: cells by task, model, family and state.
         num_outside: shards of the study that this plan does not have; they are kept.
+        num_parameters: weights of each base model.
     """
 
     grid: Grid
@@ -68,6 +66,7 @@ class Plan:
     rows: tuple[PlanRow, ...]
     tally: Tally
     num_outside: int
+    num_parameters: Mapping[str, float]
 
     @property
     def unresolved_models(self) -> tuple[str, ...]:
@@ -87,7 +86,20 @@ class Plan:
     @property
     def disk_bytes(self) -> int:
         """Rough size of these files, every program as long as its budget allows."""
-        return sum(GUESSED_SHARD_BYTES + (row.cell.budget_bytes or GUESSED_PROGRAM_BYTES) for row in self.rows)
+        return round(
+            sum(GUESSED_SHARD_BYTES + guessed_bytes(row.cell, self.num_parameters[row.cell.model]) for row in self.rows)
+        )
+
+    @property
+    def num_overlong(self) -> int:
+        """Cells that are not done and whose programs are expected to run into their time limit."""
+        views = {name: catalog.family(name).view for name in {row.cell.family for row in self.rows}}
+        return sum(
+            guessed_program_seconds(row.cell, views[row.cell.family], self.num_parameters[row.cell.model])
+            > row.cell.evaluation.time_limit_seconds
+            for row in self.rows
+            if row.state.name != DONE
+        )
 
     def groups(self) -> list[list[Cell]]:
         """Cells that can be run and are not done, those together whose encoders share work."""
@@ -106,8 +118,17 @@ class Plan:
             console.print(_unresolved_line(self.unresolved_models), markup=False, highlight=False, soft_wrap=True)
         if self.num_outside:
             console.print(f"{self.num_outside:,} shards of this study are outside of the plan; they are kept.")
+        if self.num_overlong:
+            console.print(
+                f"{self.num_overlong:,} programs are expected to run longer than time_limit_seconds, by one thread: "
+                "raise it (`evaluation`), or leave them out (`exclude`).",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+        apart = " (without unresolved cells)" if self.unresolved_models else ""
         console.print(
-            f"{len(self.groups()):,} encoder jobs after sharing, about {self.expected_hours:.3g} h to do; "
+            f"{len(self.groups()):,} encoder jobs after sharing{apart}, about {self.expected_hours:.3g} h to do; "
             f"in the end {self.num_files:,} files, about {format_bytes(self.disk_bytes)}. "
             f"Plan: {self.study.plan_path}",
             markup=False,
@@ -131,6 +152,7 @@ class Plan:
             "expected_hours": self.expected_hours,
             "files": self.num_files,
             "disk_bytes": self.disk_bytes,
+            "programs_over_time_limit": self.num_overlong,
             "table": self.tally.to_json(),
         }
 
@@ -204,8 +226,9 @@ def make_plan(grid_path: Path, results: str | None) -> Plan:
     planned = cells(grid, identities_of(grid))
     cell_ids = [cell.cell_id for cell in planned]
     states = cell_states(study, cell_ids)
-    costs = expected_seconds(study, planned, cell_ids, states, _num_parameters(grid))
-    groups = _groups(planned)
+    num_parameters = _num_parameters(grid)
+    costs = expected_seconds(study, planned, cell_ids, states, num_parameters)
+    groups = group_ids(planned)
     kinds = {(cell.task, cell.model, cell.family) for cell in planned}
     resources = {kind: resources_of(grid.resources, *kind) for kind in kinds}
     rows = tuple(
@@ -219,7 +242,7 @@ def make_plan(grid_path: Path, results: str | None) -> Plan:
         )
         for cell, cell_id, group, cost, state in zip(planned, cell_ids, groups, costs, states, strict=True)
     )
-    _write(rows, grid, study.plan_path)
+    _write(rows, grid, study)
     _freeze_lock(grid, study)
     return Plan(
         grid=grid,
@@ -227,6 +250,7 @@ def make_plan(grid_path: Path, results: str | None) -> Plan:
         rows=rows,
         tally=Tally(((cell.task, cell.model, cell.family) for cell in planned), states),
         num_outside=len(study.listed_cells().difference(cell_id for cell_id in cell_ids if cell_id is not None)),
+        num_parameters=num_parameters,
     )
 
 
@@ -277,6 +301,23 @@ def group_id(cell: Cell, shared: Sequence[str]) -> str | None:
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
 
 
+def group_ids(planned: Sequence[Cell]) -> list[str | None]:
+    """Group of each cell; cells that differ in their budget alone are looked up, which is most of them."""
+    families = {name: catalog.family(name) for name in {cell.family for cell in planned}}
+    shared = {
+        name: family.shared if family.size is None else (*family.shared, family.size)
+        for name, family in families.items()
+    }
+    known: dict[tuple[object, ...], str | None] = {}
+    groups: list[str | None] = []
+    for cell in planned:
+        key = (cell.task, cell.model, cell.family, cell.seed, *cell.parameters.values())
+        if key not in known:
+            known[key] = group_id(cell, shared[cell.family])
+        groups.append(known[key])
+    return groups
+
+
 def axis_counts(planned: Sequence[Cell]) -> dict[str, dict[str, int]]:
     """Number of cells for every value of each axis of a grid."""
     return {
@@ -300,23 +341,6 @@ def _unresolved_line(models: Sequence[str]) -> str:
     )
 
 
-def _groups(planned: Sequence[Cell]) -> list[str | None]:
-    """Group of each cell; cells that differ in their budget alone are looked up, which is most of them."""
-    families = {name: catalog.family(name) for name in {cell.family for cell in planned}}
-    shared = {
-        name: family.shared if family.size is None else (*family.shared, family.size)
-        for name, family in families.items()
-    }
-    known: dict[tuple[object, ...], str | None] = {}
-    groups: list[str | None] = []
-    for cell in planned:
-        key = (cell.task, cell.model, cell.family, cell.seed, *cell.parameters.values())
-        if key not in known:
-            known[key] = group_id(cell, shared[cell.family])
-        groups.append(known[key])
-    return groups
-
-
 def _num_parameters(grid: Grid) -> dict[str, float]:
     """Weights of each base model: as locked, staged or published, else those of a usual one."""
     locked = grid.lock.models if grid.lock is not None else {}
@@ -324,7 +348,7 @@ def _num_parameters(grid: Grid) -> dict[str, float]:
     return {name: USUAL_PARAMETERS if model is None else model.parameters for name, model in found.items()}
 
 
-def _write(rows: Sequence[PlanRow], grid: Grid, path: Path) -> None:
+def _write(rows: Sequence[PlanRow], grid: Grid, study: Study) -> None:
     """Writes the plan by columns: a dictionary a row takes several times as long."""
     sources = {task.name: task.source for task in grid.tasks}
     lock, kinds = grid.lock, {(row.cell.task, row.cell.model) for row in rows}
@@ -353,12 +377,7 @@ def _write(rows: Sequence[PlanRow], grid: Grid, path: Path) -> None:
             return [getattr(row.cell.evaluation, name) for row in rows]
         return [getattr(row.cell, name) for row in rows]
 
-    table = pa.table({name: column(name) for name in schema.PLAN.names}, schema=schema.PLAN)
-
-    def write(handle: BinaryIO) -> None:
-        pq.write_table(table, handle, compression="zstd")
-
-    write_atomically(path, write, replace=True)
+    study.write_plan(pa.table({name: column(name) for name in schema.PLAN.names}, schema=schema.PLAN))
 
 
 def _freeze_lock(grid: Grid, study: Study) -> None:

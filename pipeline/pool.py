@@ -14,8 +14,14 @@ from typing import Any
 
 from pipeline.machine import oom_kills
 
-WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-"""Parallelism comes from several workers: the sums of several threads round differently."""
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TORCHDYNAMO_DISABLE": "1",
+}
+"""Parallelism comes from several workers: the sums of several threads round differently. Nothing is compiled, as in
+programs; only to have the compiler ready would take a quarter of the time in which peft is imported."""
 
 
 STOPPED_STATUS = 75

@@ -19,6 +19,7 @@ from pipeline.cluster.slurm import job_is_gone
 from pipeline.errors import UserError
 from pipeline.grid import read_grid
 from pipeline.leases import lease, this_owner
+from pipeline.machine import require_packages
 from pipeline.plan import Plan, PlanRow, make_plan
 from pipeline.pool import Worker
 from pipeline.prefetch.children import stage_model
@@ -78,9 +79,12 @@ def run_grid(
 
     Raises:
         GridError: every mistake of the grid.
-        UserError: a base model cannot be staged, hub data cannot be had, or no cell matches.
+        UserError: packages for running cells are not installed, a base model cannot be staged, hub data cannot be
+            had, or no cell matches.
     """
-    if find_gaps(read_grid(grid_path), offline=False):
+    grid = read_grid(grid_path)
+    require_packages("running cells")
+    if find_gaps(grid, offline=False):
         prefetch(grid_path, update=False, console=console).render(console)
     stage_models(grid_path, console)
     plan = make_plan(grid_path, results)
@@ -209,6 +213,7 @@ def _finish(plan: Plan, pattern: str | None, console: Console) -> RunSummary:
     from pipeline.reduce import reduce_studies
     from pipeline.reduce.terminal import print_reduction
     from pipeline.report.figures import draw_figures
+    from pipeline.report.page import write_page
 
     study = plan.study
     done = sum(row.state.name == DONE for row in plan.rows)
@@ -216,8 +221,10 @@ def _finish(plan: Plan, pattern: str | None, console: Console) -> RunSummary:
     if done:
         reduction = reduce_studies([study.folder])
         figures = draw_figures(study)
+        page = write_page([study])
         print_reduction(reduction, console)
         console.rule(f"{done} of {len(plan.rows)} cells are done")
+        console.print(f"page      {page}", highlight=False)
         console.print(
             f"figures   {study.figures} ({', '.join(path.name for path in figures if path.suffix == '.png')})"
         )

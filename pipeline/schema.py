@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.errors import InvalidShardError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+_Keeps = Callable[[pa.Table], pa.ChunkedArray]
 
 IMPORTED = "imported"
 STATUSES = ("ok", "infeasible", IMPORTED)
@@ -93,6 +97,7 @@ SHARD = pa.schema(
         ("restarts", pa.int64()),
         ("started_utc", pa.timestamp("us", tz="UTC")),
         ("finished_utc", pa.timestamp("us", tz="UTC")),
+        ("rescored_from", pa.string()),  # the cell whose kept predictions were scored anew; null where they were made
     ]
 )
 """One row: a cell, its program and its scores."""
@@ -133,37 +138,34 @@ def check_row(row: Mapping[str, Any]) -> None:
     Raises:
         InvalidShardError: names the rule that is broken.
     """
+    for _, rule in broken_rows(table_of([row], SHARD)):
+        raise InvalidShardError(f"cell {str(row['cell_id'])[:12]}: {rule}")
 
-    def require(holds: bool, rule: str) -> None:
-        if not holds:
-            raise InvalidShardError(f"cell {str(row.get('cell_id'))[:12]}: {rule}")
 
-    require(row["schema_version"] == SCHEMA_VERSION, f"schema version {row['schema_version']}, not {SCHEMA_VERSION}")
-    require(row["status"] in STATUSES, f"status {row['status']!r} is none of {', '.join(STATUSES)}")
-    lengths = [row[name] for name in ("program_length_bits", "decoder_bits", "payload_bits", "container_bits")]
-    if row["status"] == "infeasible":
-        require(lengths == [None] * 4, "an infeasible cell has no program and no length")
-        require(row["validation"] is None and row["test"] is None, "an infeasible cell has no scores")
-        require(bool(row["status_reason"]), "an infeasible cell says why")
-        return
-    require(None not in lengths and lengths[0] == sum(lengths[1:]), "the parts of the length do not sum to it")
-    if row["status"] == IMPORTED:
-        require(lengths[0] > 0 and min(lengths[1:]) >= 0, "a part of the length is below 0, or all of them are 0")
-        require(row["program_sha256"] is None, "an imported row has no program file")
-        require(row["validation"] is None, "an imported row has no validation score: nothing says how it was chosen")
-        test = row["test"] or {"performance": None}
-        require(test["performance"] is not None, "the test score is missing")
-        items = [test[name] for name in ("num_items", "item_scores", "statistics", "predictions")]
-        require(items == [None] * 4, "an imported row has no items")
-        return
-    require(lengths[0] > 0 and lengths[0] % 8 == 0, "the length is no positive number of whole bytes")
-    require(row["coded_bits"] is None or row["coded_bits"] > 0, "a payload that is there has no zero length")
-    for split in ("validation", "test"):
-        scores = row[split]
-        complete = scores is not None and None not in (scores["performance"], scores["num_items"])
-        require(complete, f"the {split} score is missing")
-        counts = {len(scores[name]) for name in ("item_scores", "statistics", "predictions")} | {scores["num_items"]}
-        require(len(counts) == 1, f"the {split} columns differ in their number of items")
+def broken_rows(table: pa.Table) -> list[tuple[int, str]]:
+    """Rows of shards that break a rule beyond their column types.
+
+    Args:
+        table: columns of `SHARD`. Fields of `validation` and `test` that were not read, and `payload_text`, may be
+            absent: what would be said of them is then not checked.
+
+    Returns:
+        (place in the table, the first rule that it breaks), in the order of the table.
+    """
+    broken: dict[int, str] = {}
+    statuses = table["status"]
+    present = set(pc.unique(statuses).to_pylist())
+    for ruled, rule, keeps in _RULES:
+        if ruled is not None and present.isdisjoint(ruled):
+            continue
+        kept = keeps(table)
+        if ruled is not None and not present.issubset(ruled):
+            kept = pc.or_kleene(kept, pc.invert(pc.is_in(statuses, value_set=pa.array(ruled))))
+        if pc.all(kept, skip_nulls=False).as_py() is True:
+            continue
+        for place in pc.indices_nonzero(pc.invert(pc.fill_null(kept, False))).to_pylist():
+            broken.setdefault(place, rule.format(**{name: table[name][place].as_py() for name in _NAMED_IN_RULES}))
+    return sorted(broken.items())
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -173,3 +175,95 @@ def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
         if row.keys() != names:
             raise InvalidShardError(f"columns {sorted(row.keys() ^ names)} are missing or unknown")
     return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+
+
+def _field(table: pa.Table, split: str, name: str) -> pa.ChunkedArray:
+    """A field of the scores of a split, null also where there are none."""
+    return pc.struct_field(table[split], name)
+
+
+def _are_null(table: pa.Table, names: Iterable[str]) -> pa.ChunkedArray:
+    return reduce(pc.and_, [table[name].is_null() for name in names])
+
+
+def _lengths_sum(table: pa.Table) -> pa.ChunkedArray:
+    total, *parts = (table[name] for name in _LENGTHS)
+    return pc.equal(total, reduce(pc.add, parts))
+
+
+def _lengths_are_sizes(table: pa.Table) -> pa.ChunkedArray:
+    total, *parts = (table[name] for name in _LENGTHS)
+    return reduce(pc.and_, [pc.greater(total, 0), *(pc.greater_equal(part, 0) for part in parts)])
+
+
+def _is_whole_bytes(table: pa.Table) -> pa.ChunkedArray:
+    total = table["program_length_bits"]
+    return pc.and_(pc.greater(total, 0), pc.equal(pc.bit_wise_and(total, 7), 0))
+
+
+def _has_no_items(table: pa.Table) -> pa.ChunkedArray:
+    present = [name for name in ("num_items", *_ITEM_FIELDS) if table["test"].type.get_field_index(name) >= 0]
+    return reduce(pc.and_, [_field(table, "test", name).is_null() for name in present])
+
+
+def _has_scores(split: str) -> _Keeps:
+    return lambda table: pc.and_(
+        _field(table, split, "performance").is_valid(), _field(table, split, "num_items").is_valid()
+    )
+
+
+def _has_equal_counts(split: str) -> _Keeps:
+    def keeps(table: pa.Table) -> pa.ChunkedArray:
+        num_items = _field(table, split, "num_items")
+        present = [name for name in _ITEM_FIELDS if table[split].type.get_field_index(name) >= 0]
+        equal = [pc.equal(pc.list_value_length(_field(table, split, name)), num_items) for name in present]
+        return reduce(pc.and_, equal, pc.greater_equal(num_items, 0))
+
+    return keeps
+
+
+_LENGTHS = ("program_length_bits", "decoder_bits", "payload_bits", "container_bits")
+_ITEM_FIELDS = ("item_scores", "statistics", "predictions")
+_NAMED_IN_RULES = ("schema_version", "status")
+_OK, _INFEASIBLE, _IMPORTED = ("ok",), ("infeasible",), (IMPORTED,)
+_RULES: tuple[tuple[tuple[str, ...] | None, str, _Keeps], ...] = (
+    (
+        None,
+        f"schema version {{schema_version}}, not {SCHEMA_VERSION}",
+        lambda table: pc.equal(table["schema_version"], SCHEMA_VERSION),
+    ),
+    (
+        None,
+        f"status {{status!r}} is none of {', '.join(STATUSES)}",
+        lambda table: pc.is_in(table["status"], value_set=pa.array(STATUSES)),
+    ),
+    (
+        _INFEASIBLE,
+        "an infeasible cell has no program and no length",
+        lambda table: _are_null(table, _LENGTHS),
+    ),
+    (_INFEASIBLE, "an infeasible cell has no scores", lambda table: _are_null(table, ("validation", "test"))),
+    (_INFEASIBLE, "an infeasible cell says why", lambda table: pc.not_equal(table["status_reason"], "")),
+    ((*_OK, *_IMPORTED), "the parts of the length do not sum to it", _lengths_sum),
+    (_IMPORTED, "a part of the length is below 0, or all of them are 0", _lengths_are_sizes),
+    (_IMPORTED, "an imported row has no program file", lambda table: table["program_sha256"].is_null()),
+    (
+        _IMPORTED,
+        "an imported row has no validation score: nothing says how it was chosen",
+        lambda table: table["validation"].is_null(),
+    ),
+    (_IMPORTED, "the test score is missing", lambda table: _field(table, "test", "performance").is_valid()),
+    (_IMPORTED, "an imported row has no items", _has_no_items),
+    (_OK, "the length is no positive number of whole bytes", _is_whole_bytes),
+    (
+        _OK,
+        "a payload that is there has no zero length",
+        lambda table: pc.greater(pc.fill_null(table["coded_bits"], 1), 0),
+    ),
+    (_OK, "the validation score is missing", _has_scores("validation")),
+    (_OK, "the validation columns differ in their number of items", _has_equal_counts("validation")),
+    (_OK, "the test score is missing", _has_scores("test")),
+    (_OK, "the test columns differ in their number of items", _has_equal_counts("test")),
+)
+"""Statuses of the rows that a rule is for, None for all; what is said where one breaks it; the rule, where a null is
+no keeping."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ import pyarrow.parquet as pq
 from pipeline import schema
 from pipeline.errors import InvalidShardError
 from pipeline.files import read_patiently
+from pipeline.migrations import check_columns, check_version, migrate, stored_columns
+from pipeline.seals import check_seal
 
 _PARQUET_MAGIC = b"PAR1"
+_FIRST_SEALED = 2
+"""The schema version from which on a footer has a digest."""
 
 
 def read_shard(path: Path, cell_id: str) -> dict[str, Any]:
@@ -48,39 +53,52 @@ def read_shard_columns(path: Path, cell_id: str, columns: Sequence[str]) -> pa.T
 
     def read() -> pa.Table:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            _check_footer(file, cell_id)
-            table = file.read(columns=list(columns), use_threads=False)
+            version = _check_footer(file, cell_id)
+            if version >= _FIRST_SEALED:
+                check_seal(path)
+            stored = stored_columns(file.schema_arrow, list(columns))
+            table = migrate(file.read(columns=stored, use_threads=False), version)
             if table["cell_id"].to_pylist() != [cell_id]:
                 raise InvalidShardError("its row is of another cell than its metadata say")
             return table
 
-    try:
+    with damage_named(path):
         table = read_patiently(read)
         # What is not done by the quick look must not be whole by this one: nobody would then make the cell again.
         if not has_footer_of(path, cell_id):
             raise InvalidShardError("its footer is damaged")
         return table
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Errors of a Parquet file that is damaged, or none at all, as `InvalidShardError` with the path.
+
+    Those of the file system stay what they are: they say nothing of the file.
+    """
+    try:
+        yield
     except InvalidShardError as error:
-        raise InvalidShardError(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}") from error
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         # An error of the file system carries a number; Arrow reports damaged content as OSError without one.
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise InvalidShardError(f"{path}: damaged or no Parquet file ({str(error).splitlines()[0]})") from error
+        first_line = (str(error).splitlines() or [""])[0]
+        raise InvalidShardError(f"{path}: damaged or no Parquet file ({first_line})") from error
 
 
-def _check_footer(file: pq.ParquetFile, cell_id: str) -> None:
+def _check_footer(file: pq.ParquetFile, cell_id: str) -> int:
+    """The schema version of a shard of this cell."""
     metadata = file.schema_arrow.metadata or {}
-    version = metadata.get(b"schema_version", b"none").decode(errors="replace")
-    if version != str(schema.SCHEMA_VERSION):
-        raise InvalidShardError(f"schema version {version}, this is version {schema.SCHEMA_VERSION}")
+    version = check_version(metadata)
     found = metadata.get(b"cell_id", b"none").decode(errors="replace")
     if found != cell_id:
         raise InvalidShardError(f"shard of cell {found[:12]}, not of {cell_id[:12]}")
-    if not file.schema_arrow.equals(schema.SHARD, check_metadata=False):
-        raise InvalidShardError("its columns are not those of its schema version")
+    check_columns(file.schema_arrow, version)
     if file.metadata.num_rows != 1:
         raise InvalidShardError(f"{file.metadata.num_rows} rows, a shard has 1")
+    return version
 
 
 def has_footer_of(path: Path, cell_id: str) -> bool:

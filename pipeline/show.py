@@ -13,7 +13,7 @@ from rich.table import Table
 from pipeline.cell import format_bytes
 from pipeline.errors import UserError
 from pipeline.packing import unpack
-from pipeline.shards import read_shard
+from pipeline.rows import iter_rows, read_row
 from pipeline.status import unique_id
 from pipeline.store import Study, results_folder
 
@@ -26,8 +26,8 @@ class ShowResult:
 
     Attributes:
         row: the shard, its item columns left out.
-        source: minified source of the decoder, None for an infeasible cell.
-        program: path of the program file.
+        source: minified source of the decoder, None for an infeasible cell and where the program file is not there.
+        program: place of the program file, None for an infeasible cell.
     """
 
     row: dict[str, Any]
@@ -59,7 +59,8 @@ class ShowResult:
                 table.add_row(split, f"{row['metric']} {scores['performance']:.2f}{items}")
         if self.source is None:
             # An infeasible cell says why; what was imported has results, and no program that could be run.
-            table.add_row("no program", row["status_reason"] or row["status"])
+            why = f"{self.program} is not there: shards came without programs" if self.program else None
+            table.add_row("no program", why or row["status_reason"] or row["status"])
             console.print(table)
             return
         table.add_row("made on", f"{row['machine_class']}, isolation {row['isolation']}")
@@ -79,18 +80,17 @@ def show(name: str, *, results: str | None) -> ShowResult:
     folder = results_folder(results)
     path = Path(name)
     if path.suffix == ".pyz" and path.is_file():
-        studies = [Study(path.resolve().parents[2])]
-        places = {file.stem: study for study in studies for file in study.shard_files()}
-        rows = (read_shard(study.shard_path(cell_id), cell_id) for cell_id, study in places.items())
-        row = next((row for row in rows if row["program_sha256"] == path.stem), None)
-        if row is None:
-            raise UserError(f"no shard of {studies[0].folder} names the program {path.name}")
+        study = Study(path.resolve().parents[2])
+        named = (row["cell_id"] for row in iter_rows(study, ["program_sha256"]) if row["program_sha256"] == path.stem)
+        cell_id = next(named, None)
+        if cell_id is None:
+            raise UserError(f"no shard of {study.folder} names the program {path.name}")
     else:
         studies = [Study(entry) for entry in sorted(folder.iterdir()) if entry.is_dir()] if folder.is_dir() else []
-        places = {file.stem: study for study in studies for file in study.shard_files()}
+        places = {cell_id: study for study in studies for cell_id in study.listed_cells()}
         cell_id = unique_id(name, places)
-        row = read_shard(places[cell_id].shard_path(cell_id), cell_id)
-    study = places[row["cell_id"]]
+        study = places[cell_id]
+    row = read_row(study, cell_id)
     program = study.program_path(row["program_sha256"]) if row["program_sha256"] else None
     return ShowResult(
         row={
@@ -99,6 +99,6 @@ def show(name: str, *, results: str | None) -> ShowResult:
             else value
             for key, value in row.items()
         },
-        source=unpack(program.read_bytes())[0] if program else None,
+        source=unpack(program.read_bytes())[0] if program and program.is_file() else None,
         program=str(program) if program else None,
     )

@@ -6,8 +6,10 @@ the packages that results depend on ends at once.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import platform
 import shutil
 import uuid
@@ -32,7 +34,8 @@ def freeze(study: Study) -> Path:
     for path in sources:
         digest.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
     target = study.code / digest.hexdigest()[:16]
-    if target.is_dir():
+    with contextlib.suppress(FileNotFoundError):
+        _mark_used(target)
         return target
     unfinished = study.code / f".{target.name}.{uuid.uuid4().hex}"
     for path in sources:
@@ -48,6 +51,14 @@ def freeze(study: Study) -> Path:
         # Another `tcx submit` was faster with the same content.
         shutil.rmtree(unfinished, ignore_errors=True)
     return target
+
+
+def _mark_used(folder: Path) -> None:
+    """Tells `tcx gc` that a copy is wanted, although no submission may name it yet."""
+    try:
+        os.utime(folder)
+    except PermissionError:  # of another user of the group
+        os.stat(folder)
 
 
 def environment() -> dict[str, Any]:

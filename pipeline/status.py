@@ -21,6 +21,7 @@ from rich.text import Text
 from pipeline.cell import Cell
 from pipeline.errors import CAUSES, TaskComplexityError, UserError
 from pipeline.leases import Unjudged, unjudged, unjudged_lines
+from pipeline.rows import row_path
 from pipeline.store import Study, open_study
 
 DONE, RUNNING, QUEUED, FAILED, TO_DO, UNRESOLVED = STATES = (
@@ -183,7 +184,7 @@ class CellStatus:
         cell_id: the whole id.
         label: the cell in words, None for a cell outside of the plan.
         state: its state.
-        shard: path of its shard, None where there is none.
+        shard: file that holds its row, which is its shard or a compacted file; None where there is none.
         attempts: the last failed attempts, oldest first, as rows of `schema.ATTEMPT`.
     """
 
@@ -329,7 +330,7 @@ def why(name: str, cell: str, results: str | None) -> CellStatus:
         cell_id=cell_id,
         label=label,
         state=state,
-        shard=study.shard_path(cell_id) if state.name == DONE else None,
+        shard=row_path(study, cell_id) if state.name == DONE else None,
         attempts=tuple(failed[-SHOWN_ATTEMPTS:]),
     )
 

@@ -21,8 +21,10 @@ from pyarrow.csv import write_csv
 
 from pipeline import schema
 from pipeline.attempt_files import read_attempts, write_attempts
+from pipeline.compacted_index import compacted_files, index
 from pipeline.errors import InvalidShardError, TaskComplexityError, UserError
 from pipeline.files import READ_THREADS, entries, make_folder, read_patiently, write_atomically
+from pipeline.seals import seal
 from pipeline.shards import has_footer_of, read_shard
 
 RESULTS_VARIABLE = "TCX_RESULTS"
@@ -49,7 +51,7 @@ def open_study(name_or_path: str | Path, results: str | None = None) -> Study:
     folder = results_folder(results)
     for candidate in (folder / name_or_path, Path(name_or_path)):
         study = Study(candidate)
-        if study.plan_path.is_file() or study.shards.is_dir() or study.curves.is_dir():
+        if study.plan_path.is_file() or any(path.is_dir() for path in (study.shards, study.compacted, study.curves)):
             return study
     known = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     near = difflib.get_close_matches(str(name_or_path), known, n=3, cutoff=0.5)
@@ -93,6 +95,11 @@ class Study:
         return self.folder / "shards"
 
     @property
+    def compacted(self) -> Path:
+        """Folder of compacted files, each with the rows of many cells, which need no shard of their own."""
+        return self.folder / "compacted"
+
+    @property
     def programs(self) -> Path:
         """Folder of the program files."""
         return self.folder / "programs"
@@ -106,6 +113,11 @@ class Study:
     def logs(self) -> Path:
         """Folder of the logs of jobs."""
         return self.folder / "logs"
+
+    @property
+    def tasks(self) -> Path:
+        """Folder of the notes on what the programs were given, one a version of a task."""
+        return self.folder / "tasks"
 
     @property
     def leases(self) -> Path:
@@ -138,6 +150,16 @@ class Study:
         return self.folder / "figures"
 
     @property
+    def verdicts_path(self) -> Path:
+        """What `tcx verify` found of each program."""
+        return self.folder / "verified.json"
+
+    @property
+    def page_path(self) -> Path:
+        """The page of the report."""
+        return self.folder / "report.html"
+
+    @property
     def quarantine(self) -> Path:
         """Folder of files that stood where a shard should be and were no valid shard."""
         return self.folder / "quarantine"
@@ -145,6 +167,14 @@ class Study:
     def shard_path(self, cell_id: str) -> Path:
         """Place of the shard of a cell."""
         return self.shards / cell_id[:2] / f"{cell_id}.parquet"
+
+    def compacted_path(self, name: str) -> Path:
+        """Place of a compacted file: `compacted/NAME.parquet`."""
+        return self.compacted / f"{name}.parquet"
+
+    def task_note_path(self, task: str, version: int) -> Path:
+        """Place of the note on a version of a task."""
+        return self.tasks / f"{task}-{version}.json"
 
     def program_path(self, sha256: str) -> Path:
         """Place of the program file of this digest."""
@@ -168,13 +198,19 @@ class Study:
             TaskComplexityError: a file of that name holds other bytes.
         """
         path = self.program_path(hashlib.sha256(content).hexdigest())
-        if not path.exists():
-            write_atomically(path, content, replace=False)
-        if path.read_bytes() != content:
-            raise TaskComplexityError(
-                f"{path} does not hold the bytes that its name stands for; delete it and run again"
-            )
-        return path
+        while True:
+            is_new = not path.exists() and write_atomically(path, content, replace=False)
+            try:
+                if not is_new:
+                    _mark_used(path)
+                held = path.read_bytes()
+            except FileNotFoundError:
+                continue  # `tcx gc` has just taken it away
+            if held != content:
+                raise TaskComplexityError(
+                    f"{path} does not hold the bytes that its name stands for; delete it and run again"
+                )
+            return path
 
     def commit_shard(self, row: Mapping[str, Any]) -> bool:
         """Write the shard of one cell. The first valid one stays; a damaged file at its place goes to quarantine.
@@ -183,7 +219,7 @@ class Study:
             row: every column of `schema.SHARD`.
 
         Returns:
-            False when a valid shard was there first: this row was then dropped.
+            False when a valid shard, or a row in a compacted file, was there first: this row was then dropped.
 
         Raises:
             InvalidShardError: the row breaks a rule of the schema, or did not read back from disk as it was written.
@@ -206,10 +242,13 @@ class Study:
                 write_statistics=False,
                 write_page_checksum=True,
             )
+            seal(handle)
 
         def check(temporary: Path) -> None:
             read_shard(temporary, cell_id)
 
+        if self._is_compacted(cell_id):
+            return False
         while not write_atomically(path, write, replace=False, check=check):
             try:
                 read_shard(path, cell_id)
@@ -221,8 +260,21 @@ class Study:
         return True
 
     def listed_cells(self) -> set[str]:
-        """Ids of the cells that have a file at their shard's place, by name alone: no file is opened."""
-        return {path.stem for path in self.shard_files()}
+        """Ids of the cells that have a file at their shard's place, by name alone, and of those that are compacted."""
+        # In this order: what is compacted in between is then seen twice, and not missed.
+        return {path.stem for path in self.shard_files()}.union(*self.compacted_cells().values())
+
+    def compacted_files(self) -> list[Path]:
+        """The compacted files, in the order of their names. Temporary and foreign names are skipped."""
+        return compacted_files(self.compacted)
+
+    def compacted_cells(self) -> Mapping[Path, frozenset[str]]:
+        """Compacted file -> ids of its cells. A process reads the ids of each file once.
+
+        Raises:
+            TaskComplexityError: a file is damaged. It does not count as absent: all its cells would be made again.
+        """
+        return index(self.compacted)
 
     def shard_files(self) -> Iterator[Path]:
         """Files at the place of a shard, in no fixed order. Temporary and foreign names are skipped."""
@@ -235,23 +287,38 @@ class Study:
     def valid_cells(self, among: Iterable[str] | None = None) -> set[str]:
         """Ids of the cells that are done.
 
-        Of each file only the two ends are read: it must be a whole Parquet file whose footer names this cell. That
+        Of each shard only the two ends are read: it must be a whole Parquet file whose footer names this cell. That
         finds truncated, empty and misplaced files (about 0.1 ms a file on a local disk). Damage in the middle of a
         file is found when the file is read in full, by the reducer, which puts it in quarantine; the cell then counts
-        as not done.
+        as not done. Of a compacted file the ids of the cells are read.
 
         Args:
             among: look at these cells only, None for all.
+
+        Raises:
+            TaskComplexityError: a compacted file is damaged.
         """
-        listed = self.listed_cells()
-        asked = sorted(listed if among is None else listed.intersection(among))
+        shards = {path.stem for path in self.shard_files()}
+        asked = None if among is None else set(among)
+
+        def compacted() -> set[str]:
+            return {
+                cell
+                for cells in self.compacted_cells().values()
+                for cell in (cells if asked is None else cells & asked)
+            }
+
+        done = compacted()
+        looked = sorted((shards if asked is None else shards & asked) - done)
 
         def sound(cell_ids: Sequence[str]) -> list[str]:
             return [cell_id for cell_id in cell_ids if has_footer_of(self.shard_path(cell_id), cell_id)]
 
-        parts = [asked[start : start + 256] for start in range(0, len(asked), 256)]
+        parts = [looked[start : start + 256] for start in range(0, len(looked), 256)]
         with ThreadPoolExecutor(READ_THREADS) as pool:
-            return {cell_id for part in pool.map(sound, parts) for cell_id in part}
+            whole = {cell_id for part in pool.map(sound, parts) for cell_id in part}
+        # A shard that is gone may have been compacted since the first look.
+        return done | whole | (compacted() if len(whole) < len(looked) else set())
 
     def quarantine_shard(self, path: Path, reason: str) -> Path | None:
         """Move a bad file out of the shards and write the reason beside it.
@@ -293,8 +360,12 @@ class Study:
         write_atomically(self.table_path(name, "parquet"), lambda file: pq.write_table(table, file), replace=True)
         write_atomically(self.table_path(name, "csv"), lambda file: write_csv(table, file), replace=True)
 
-    def read_table(self, name: str) -> pa.Table:
+    def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """A reduced table.
+
+        Args:
+            name: of the table.
+            columns: names of the columns that are read, None for all.
 
         Raises:
             UserError: the study has not been reduced.
@@ -302,7 +373,11 @@ class Study:
         path = self.table_path(name, "parquet")
         if not path.is_file():
             raise UserError(f"study {self.name} has no {path}; run `tcx reduce {self.name}` first")
-        return pq.ParquetFile(path).read()
+        return pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
+
+    def write_plan(self, plan: pa.Table) -> None:
+        """Keep a plan, of the columns of `schema.PLAN`, in the place of the last one."""
+        write_atomically(self.plan_path, lambda file: pq.write_table(plan, file, compression="zstd"), replace=True)
 
     def read_plan(self) -> pa.Table | None:
         """The plan as `schema.PLAN`, None where there is none.
@@ -311,6 +386,20 @@ class Study:
             UserError: the file is no plan of this version.
         """
         return read_cells(self.plan_path) if self.plan_path.exists() else None
+
+    def _is_compacted(self, cell_id: str) -> bool:
+        try:
+            return any(cell_id in cells for cells in self.compacted_cells().values())
+        except TaskComplexityError:
+            return False  # a damaged file must not cost a result that is there to be kept
+
+
+def _mark_used(path: Path) -> None:
+    """Tells `tcx gc` that a file is wanted now, although nothing may name it yet."""
+    try:
+        os.utime(path)
+    except PermissionError:  # of another user of the group
+        write_atomically(path, path.read_bytes(), replace=True)
 
 
 def read_cells(path: Path, *, group_id: str | None = None) -> pa.Table:
@@ -333,4 +422,27 @@ def read_cells(path: Path, *, group_id: str | None = None) -> pa.Table:
         cells = read_patiently(read)
         return cells if group_id is None else cells.filter(pc.equal(cells["group_id"], group_id))
     except (pa.ArrowException, KeyError, ValueError) as error:
-        raise UserError(f"{path} is no plan that this version can read; plan again ({error})") from error
+        raise _no_plan(path, error) from error
+
+
+def iter_cells(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Some columns of a plan, a part of its rows at a time: plans may be larger than memory.
+
+    Args:
+        path: the file.
+        columns: names of columns of `schema.PLAN`.
+
+    Raises:
+        UserError: the file is no plan of this version.
+    """
+    wanted = pa.schema([schema.PLAN.field(name) for name in columns])
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            for batch in file.iter_batches(columns=list(columns)):
+                yield pa.Table.from_batches([batch]).select(list(columns)).cast(wanted)
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        raise _no_plan(path, error) from error
+
+
+def _no_plan(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is no plan that this version can read; plan again ({error})")

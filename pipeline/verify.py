@@ -17,12 +17,14 @@ from pipeline import catalog
 from pipeline.cell import Evaluation
 from pipeline.errors import ProgramError, UserError
 from pipeline.evaluate import SCORED_SPLITS, items_of, score_split, split_outputs
+from pipeline.machine import require_packages
 from pipeline.models import staged_by_identity
 from pipeline.models.spec import cache_folder
 from pipeline.packing import CONTAINER_BYTES, unpack
+from pipeline.rows import iter_rows, read_row
 from pipeline.runner import Runner
-from pipeline.shards import read_shard
 from pipeline.store import Study, open_study
+from pipeline.verdicts import keep_verdicts
 
 SHUFFLED_ITEMS = 16
 """Items of the second, shuffled execution: enough to see an output that depends on its neighbours."""
@@ -73,9 +75,11 @@ def verify(targets: list[str], *, results: str | None, console: Console) -> Veri
     """Executes the programs of studies, or single program files, cold and isolated, and compares with their shards.
 
     Raises:
-        UserError: no such study or program, or a program that no shard of its study names.
+        UserError: no such study or program, a program that no shard of its study names, or packages for executing
+            programs are not installed.
     """
     work = [pair for target in targets for pair in _programs_of(target, results)]
+    require_packages("executing programs")
     plans = {study.folder: _task_sources(study) for study, _ in work}
     verdicts: list[Verdict] = []
     with Progress(console=console) as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -86,6 +90,14 @@ def verify(targets: list[str], *, results: str | None, console: Console) -> Veri
             for problem in verdict.problems:
                 progress.console.print(f"{verdict.program}: {problem}", style="red", markup=False)
     summary = VerifySummary(verdicts=tuple(verdicts))
+    for folder in plans:
+        # A program that could not be executed here, as without its base model, may well hold.
+        executed = [
+            verdict
+            for (study, _), verdict in zip(work, verdicts, strict=True)
+            if study.folder == folder and verdict.num_items
+        ]
+        keep_verdicts(Study(folder), {Path(verdict.program).stem: verdict.problems for verdict in executed})
     items = sum(verdict.num_items for verdict in verdicts)
     agreements = [verdict.shuffled_agreement for verdict in verdicts if verdict.shuffled_agreement is not None]
     isolations = sorted({verdict.isolation for verdict in verdicts if verdict.isolation})
@@ -98,23 +110,30 @@ def verify(targets: list[str], *, results: str | None, console: Console) -> Veri
     return summary
 
 
-def _programs_of(target: str, results: str | None) -> list[tuple[Study, dict[str, Any]]]:
-    """The study and the shard of each program of a target."""
+def _programs_of(target: str, results: str | None) -> list[tuple[Study, str]]:
+    """The study and the cell of each program of a target."""
     path = Path(target)
     if path.suffix == ".pyz":
         if not path.is_file():
             raise UserError(f"there is no program file {target}")
         study = Study(path.resolve().parents[2])
-        found = [row for row in _rows(study) if row["program_sha256"] == path.stem]
+        found = [cell_id for cell_id, sha256 in _cells(study).items() if sha256 == path.stem]
         if not found:
             raise UserError(f"no shard of {study.folder} names the program {path.name}; verify it where it was made")
         return [(study, found[0])]
     study = open_study(target, results)
-    return [(study, row) for row in _rows(study) if row["status"] == "ok"]
+    return [(study, cell_id) for cell_id in _cells(study)]
 
 
-def _rows(study: Study) -> list[dict[str, Any]]:
-    return [read_shard(path, path.stem) for path in sorted(study.shard_files())]
+def _cells(study: Study) -> dict[str, str]:
+    """Cells with a program, and its digest. Where the same program was scored anew, the old scores are left out."""
+    rows = list(iter_rows(study, ["status", "program_sha256", "rescored_from"]))
+    replaced = {row["rescored_from"] for row in rows}
+    return {
+        row["cell_id"]: row["program_sha256"]
+        for row in sorted(rows, key=lambda row: str(row["cell_id"]))
+        if row["status"] == "ok" and row["cell_id"] not in replaced
+    }
 
 
 def _task_sources(study: Study) -> dict[str, str]:
@@ -122,7 +141,8 @@ def _task_sources(study: Study) -> dict[str, str]:
     return {} if plan is None else dict(zip(plan["task"].to_pylist(), plan["task_source"].to_pylist(), strict=True))
 
 
-def _verify(study: Study, row: dict[str, Any], sources: dict[str, str]) -> Verdict:
+def _verify(study: Study, cell_id: str, sources: dict[str, str]) -> Verdict:
+    row = read_row(study, cell_id)
     path = study.program_path(row["program_sha256"])
     problems, agreement, isolation, num_items = [], None, None, 0
     try:
@@ -143,6 +163,11 @@ def _verify(study: Study, row: dict[str, Any], sources: dict[str, str]) -> Verdi
             execution.outputs[i] == output for i, output in zip(picked, shuffled.outputs, strict=True)
         ) / len(picked)
         outputs = split_outputs(execution.outputs, items)
+        if task.version != row["task_version"]:
+            problems.append(
+                f"scored by version {row['task_version']} of {task.name}, which is version {task.version} here; "
+                f"`tcx rescore {study.name}` scores it anew"
+            )
         for name in SCORED_SPLITS:
             expected = row[name]["predictions"]
             num_items += len(expected)
@@ -150,7 +175,7 @@ def _verify(study: Study, row: dict[str, Any], sources: dict[str, str]) -> Verdi
             if different:
                 problems.append(f"{different} of {len(expected)} {name} outputs differ from the shard's")
             performance = score_split(task, outputs[name], items[name])["performance"]
-            if performance != row[name]["performance"]:
+            if performance != row[name]["performance"] and task.version == row["task_version"]:
                 problems.append(f"{name} score {performance} instead of {row[name]['performance']}")
     except (OSError, ValueError, ProgramError) as error:
         problems.append(str(error))

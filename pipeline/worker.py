@@ -38,6 +38,7 @@ from pipeline.resources import Resources
 from pipeline.runner import Execution, Runner
 from pipeline.schema import SCHEMA_VERSION, SHARD
 from pipeline.store import Study, read_cells
+from pipeline.task_notes import keep_note
 from pipeline.tasks.splits import items_sha256
 
 Emit = Callable[[dict[str, Any]], None]
@@ -112,6 +113,8 @@ def run_group(
                 "environment",
                 f"family {family.name} is of version {family.version} here, planned was {first.family_version}",
             )
+        if RANK == 0:
+            keep_note(study, task)
         assert first.model_identity is not None
         model = staged_by_identity(first.model_identity)
         provenance = {name: plan_row[name] for name in ("hub_commits", "lock_sha256")}

@@ -8,16 +8,32 @@ from typing import Any
 
 import pytest
 
+from tests.tiny_models import save_tiny_llama
+
 # A shell that starts tests in the background has them, and all that they start, ignore Ctrl-C, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 ON_SLURM = "tests/slurm/"
+LONGEST_FIRST = (
+    ON_SLURM,
+    "tests/test_end_to_end.py",
+    "tests/prefetch/test_prefetch.py",
+    "tests/adapt/test_adapt.py",
+    "tests/matrix/",
+    "tests/models/test_nf4.py",
+    "tests/runner/",
+)
+"""Where the tests are that take a minute or more, so that no process works alone on one of these at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest comes first."""
-    items.sort(key=lambda item: not item.nodeid.startswith(ON_SLURM))
+    items.sort(
+        key=lambda item: next(
+            (place for place, start in enumerate(LONGEST_FIRST) if item.nodeid.startswith(start)), len(LONGEST_FIRST)
+        )
+    )
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -41,29 +57,5 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a random Llama of two layers with a byte-level tokenizer, as `tcx` finds models on disk."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("tiny") / "model"
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({letter: place for place, letter in enumerate(["<eos>", *alphabet])}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(fast),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=1024,
-        eos_token_id=0,
-        pad_token_id=0,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    fast.save_pretrained(folder)
-    return folder
+    """Folder of a random Llama of two layers."""
+    return save_tiny_llama(tmp_path_factory.mktemp("tiny") / "model")

@@ -215,6 +215,25 @@ def test_a_program_that_learns_much_is_expected_to_take_long(grid: Path) -> None
     assert seconds(examples=512, epochs=1) == pytest.approx(2 * seconds("parametric", examples=512, epochs=1), rel=0.2)
 
 
+def test_a_plan_tells_of_large_and_of_overlong_programs(tmp_path: Path) -> None:
+    """Full fine-tuning of SmolLM3 writes 16 bits for each of its weights; 32,768 examples are learned for days."""
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        "study: large\ntasks: [chain-sum]\nmodels: [smollm3]\nprograms:\n"
+        "  - {family: full, bits: 16}\n"
+        "  - {family: subset, examples: [8, 32768]}\n"
+        "evaluation: {time_limit_seconds: 86400}\n"
+    )
+    plan = make_plan(path, str(tmp_path))
+    assert 2 * 3_075_098_624 < plan.disk_bytes < 2.1 * 3_075_098_624
+    assert plan.num_overlong == 1
+    console = Console(file=io.StringIO(), width=200)
+    plan.render(console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "1 programs are expected to run longer than time_limit_seconds" in text
+    assert "0 encoder jobs after sharing (without unresolved cells)" in text
+
+
 def test_editing_a_grid_rewrites_its_plan_and_keeps_the_shards_outside(grid: Path) -> None:
     plan = make_plan(grid, None)
     cell_id = next(str(row.cell_id) for row in plan.rows if row.cell_id and row.cell.family == "baseline")

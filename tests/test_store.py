@@ -21,10 +21,12 @@ import pytest
 from pipeline import schema
 from pipeline.errors import InvalidShardError, TaskComplexityError, UserError
 from pipeline.files import TEMPORARY_SUFFIX, read_patiently, write_atomically
+from pipeline.seals import seal
 from pipeline.shards import read_shard
 from pipeline.store import Study, open_study, results_folder
 
 CELL = hashlib.sha256(b"cell").hexdigest()
+VERSION = str(schema.SCHEMA_VERSION)
 
 
 def shard_row(cell_id: str = CELL, **changes: Any) -> dict[str, Any]:
@@ -258,22 +260,22 @@ class TestShards:
         [
             (pa.table({"cell_id": [CELL]}), "schema version none"),
             (pa.table({"cell_id": [CELL]}, metadata={"schema_version": "0", "cell_id": CELL}), "schema version 0"),
-            (pa.table({"cell_id": [CELL]}, metadata={"schema_version": "1", "cell_id": CELL}), "its columns"),
+            (pa.table({"cell_id": [CELL]}, metadata={"schema_version": VERSION, "cell_id": CELL}), "its columns"),
             (
                 schema.table_of([shard_row()] * 2, schema.SHARD).replace_schema_metadata(
-                    {"schema_version": "1", "cell_id": CELL}
+                    {"schema_version": VERSION, "cell_id": CELL}
                 ),
                 "2 rows",
             ),
             (
                 schema.table_of([shard_row("0" * 64)], schema.SHARD).replace_schema_metadata(
-                    {"schema_version": "1", "cell_id": CELL}
+                    {"schema_version": VERSION, "cell_id": CELL}
                 ),
                 "another cell",
             ),
             (
                 schema.table_of([shard_row(status="provisional")], schema.SHARD).replace_schema_metadata(
-                    {"schema_version": "1", "cell_id": CELL}
+                    {"schema_version": VERSION, "cell_id": CELL}
                 ),
                 "status 'provisional'",
             ),
@@ -281,7 +283,9 @@ class TestShards:
         ids=["foreign", "old", "columns", "rows", "row of another cell", "rule"],
     )
     def test_wrong_parquet(self, tmp_path: Path, table: pa.Table, message: str) -> None:
-        pq.write_table(table, tmp_path / "file.parquet")
+        with (tmp_path / "file.parquet").open("wb") as file:
+            pq.write_table(table, file)
+            seal(file)
         with pytest.raises(InvalidShardError, match=message):
             read_shard(tmp_path / "file.parquet", CELL)
 

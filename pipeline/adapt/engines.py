@@ -14,6 +14,7 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import DeepSpeedPlugin, GradientAccumulationPlugin, InitProcessGroupKwargs
 
+from pipeline.adapt.attention import attends_by_text
 from pipeline.adapt.processes import backend, rank, world_size
 from pipeline.resources import strategy_file
 
@@ -31,6 +32,7 @@ class Replicated:
     ) -> None:
         """Move the model to its device and wrap it."""
         self.weights = list(weights)
+        self.attends_by_text = attends_by_text(model)
         self._bf16 = bf16
         self._accelerator = _accelerator(accumulation, None)
         self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
@@ -118,6 +120,7 @@ class Sharded(Replicated):
         # Between processors DeepSpeed would compile an operator of its own, a minute on every node of every job.
         deepspeed.ops.__compatible_ops__[SHARED_MEMORY_OPERATOR] = False
         self.weights = list(weights)
+        self.attends_by_text = attends_by_text(model)
         self._bf16 = False  # DeepSpeed's own: weights in bf16, and a copy in fp32 that is stepped
         settings = json.loads(configuration.read_text()) | {
             "train_micro_batch_size_per_gpu": micro_batch,
@@ -166,7 +169,7 @@ def make_engine(
         | {"lr": rate, "first_lr": rate}
         for rate in dict.fromkeys(rates)
     ]
-    optimizer = torch.optim.AdamW(groups, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(groups, weight_decay=weight_decay, fused=True)
     if configuration is None:
         return Replicated(model, weights, optimizer, accumulation=accumulation, bf16=bf16)
     return Sharded(

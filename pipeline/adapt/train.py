@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn.functional import cross_entropy
 
+from pipeline.adapt.attention import attention_by_text
 from pipeline.adapt.engines import Floats, Replicated, make_engine
 from pipeline.adapt.processes import agree, rank, world_size
 from pipeline.protocols import EncodeContext
@@ -17,7 +19,7 @@ from pipeline.protocols import EncodeContext
 IGNORED = -100
 """Label that `cross_entropy` leaves out."""
 LINE_TOKENS = 512
-"""Tokens of a line of several texts, about, unless one of them is longer."""
+"""Tokens of a line of several texts where attention computes all of the line (see `attention`)."""
 Row = Sequence[int]
 
 TELL_SECONDS = 30.0
@@ -108,29 +110,30 @@ def adapt(
     if resources.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
-    engine = make_engine(
-        model,
-        weights,
-        rates or [training.lr] * len(weights),
-        weight_decay=training.weight_decay,
-        accumulation=accumulation,
-        bf16=training.bf16,
-        micro_batch=micro_batch,
-        strategy=resources.strategy,
-    )
-    try:
-        seconds = _train(engine, model, training, micro_batch * accumulation, micro_batch, context, penalty)
-        learned = engine.trained()
-        facts = {
-            "processes": world_size(),
-            "strategy": resources.strategy,
-            "micro_batch": micro_batch,
-            "optimizer_state_bytes": engine.optimizer_state_bytes,
-        }
-    finally:
-        engine.close()
-        if resources.gradient_checkpointing:
-            model.gradient_checkpointing_disable()
+    with attention_by_text(model):
+        engine = make_engine(
+            model,
+            weights,
+            rates or [training.lr] * len(weights),
+            weight_decay=training.weight_decay,
+            accumulation=accumulation,
+            bf16=training.bf16,
+            micro_batch=micro_batch,
+            strategy=resources.strategy,
+        )
+        try:
+            seconds = _train(engine, model, training, micro_batch * accumulation, micro_batch, context, penalty)
+            learned = engine.trained()
+            facts = {
+                "processes": world_size(),
+                "strategy": resources.strategy,
+                "micro_batch": micro_batch,
+                "optimizer_state_bytes": engine.optimizer_state_bytes,
+            }
+        finally:
+            engine.close()
+            if resources.gradient_checkpointing:
+                model.gradient_checkpointing_disable()
     context.report(f"adapted; the optimiser keeps {facts['optimizer_state_bytes']:,} bytes in process {rank()}")
     return Adapted(learned, seconds, facts) if rank() == 0 else None
 
@@ -215,7 +218,7 @@ def _nll_nats(engine: Replicated, head: Row, rows: Sequence[Row]) -> torch.Tenso
     Several texts share a row of the batch, one behind the other, so that there is next to no padding; their positions
     begin anew, by which the models of transformers tell them apart.
     """
-    lines = _lines([[*head, *row] for row in rows])
+    lines = _lines([[*head, *row] for row in rows], math.inf if engine.attends_by_text else LINE_TOKENS)
     longest = max(sum(map(len, line)) for line in lines)
     ids, positions, labels = [], [], []
     for line in lines:
@@ -230,13 +233,16 @@ def _nll_nats(engine: Replicated, head: Row, rows: Sequence[Row]) -> torch.Tenso
     return cross_entropy(logits.flatten(0, 1), labels_of.flatten(), ignore_index=IGNORED, reduction="sum")
 
 
-def _lines(texts: Sequence[Row]) -> list[list[Row]]:
+def _lines(texts: Sequence[Row], line_tokens: float) -> list[list[Row]]:
     """Texts in lines of about equal length: the longest come first, and each goes to the line that is shortest yet.
 
-    There are as few lines as hold the texts, and no fewer: attention takes time with the square of their length.
+    Args:
+        texts: token ids of each text [texts][tokens].
+        line_tokens: of a line, about, unless one text is longer. Where attention takes time with the square of the
+            line, it must not be long.
     """
     texts = sorted(texts, key=len, reverse=True)
-    number = -(-sum(map(len, texts)) // max(len(texts[0]), LINE_TOKENS))
+    number = max(1, math.ceil(sum(map(len, texts)) / max(len(texts[0]), line_tokens)))
     lines: list[list[Row]] = [[] for _ in range(number)]
     for text in texts:
         min(lines, key=lambda line: sum(map(len, line))).append(text)

@@ -4,7 +4,7 @@ Everything heavier than the parser is imported by the verb that needs it, so tha
 """
 
 # Importing a room registers its verbs; `tcx --help` lists them in this order.
-from pipeline.cli import grids, studies, sources, machines  # noqa: F401, I001
+from pipeline.cli import grids, studies, upkeep, sources, machines  # noqa: F401, I001
 from pipeline.cli.app import app
 
 __all__ = ["app", "main"]

@@ -1,4 +1,4 @@
-"""Verbs on a study: status, logs, cancel, nodes, show, reduce, verify."""
+"""Verbs on a study: status, logs, cancel, nodes, show, reduce, report, verify."""
 
 from __future__ import annotations
 
@@ -119,12 +119,25 @@ def show_(
     show(library(name, results=results), as_json)
 
 
-@app.command(name="reduce", epilog="Example: tcx reduce quickstart --targets 10,20")
+@app.command(name="reduce", epilog="Example: tcx reduce quickstart --targets 20,75%,smollm2-135m/icl")
 def reduce_(
     studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Names or folders of studies.")],
     targets: Annotated[
         str | None,
-        typer.Option("--targets", metavar="P,P", help="Performances at which task complexity is reported."),
+        typer.Option(
+            "--targets",
+            metavar="P,P",
+            help="Performances at which task complexity is reported: 20, 75% of the way to the best score, or "
+            "what MODEL or MODEL/FAMILY reaches.",
+        ),
+    ] = None,
+    dominance: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dominance",
+            metavar="A,B/C,D",
+            help="Two sets of program families to be compared, besides the views; may be given again.",
+        ),
     ] = None,
     select: Annotated[
         Select, typer.Option("--select", help="Split that frontiers are chosen on; test only to reproduce papers.")
@@ -137,12 +150,19 @@ def reduce_(
 ) -> None:
     """Merge the shards of one or many studies into complexity curves, tables and figures. Needs no GPU."""
     from pipeline.reduce import reduce_studies
+    from pipeline.reduce.dominance import parse_pair
     from pipeline.reduce.terminal import print_reduction
     from pipeline.report.figures import draw_figures
     from pipeline.store import open_study
 
     folders = [open_study(study, results).folder for study in studies]
-    reduction = reduce_studies(folders, targets=numbers_of(targets), select=select.value, out=out)
+    reduction = reduce_studies(
+        folders,
+        targets=None if targets is None else [target.strip() for target in targets.split(",")],
+        dominance=[parse_pair(pair) for pair in dominance or ()],
+        select=select.value,
+        out=out,
+    )
     figures = draw_figures(reduction.study)
     if as_json:
         completeness = json.loads(reduction.study.table_path("completeness", "json").read_text())
@@ -159,6 +179,26 @@ def reduce_(
     typer.echo(f"tables: {reduction.study.curves}\nfigures: {reduction.study.figures}")
 
 
+@app.command(epilog="Example: tcx report quickstart")
+def report(
+    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Names or folders of reduced studies.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The page; else report.html of the first study.")
+    ] = None,
+    results: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one HTML page, which needs no network, of one or several reduced studies."""
+    from pipeline.report.page import write_page
+    from pipeline.store import open_study
+
+    page = write_page([open_study(study, results) for study in studies], out)
+    if as_json:
+        print_json({"page": str(page), "size_bytes": page.stat().st_size})
+    else:
+        typer.echo(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)")
+
+
 @app.command(epilog="Example: tcx verify quickstart")
 def verify(
     targets: Annotated[list[str], typer.Argument(metavar="STUDY|PROGRAM...", help="Studies, or program files.")],
@@ -173,19 +213,3 @@ def verify(
     if as_json:
         print_json(summary.to_json())
     raise typer.Exit(1 if summary.failed else 0)
-
-
-def numbers_of(text: str | None) -> list[float] | None:
-    """Performances of `--targets`.
-
-    Raises:
-        UserError: they are no numbers.
-    """
-    from pipeline.errors import UserError
-
-    if text is None:
-        return None
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise UserError(f"--targets wants numbers with commas between them, such as 10,20; {text!r} given") from error

@@ -14,7 +14,7 @@ from pipeline.cluster.ledger import submissions
 from pipeline.cluster.sbatch import log_files
 from pipeline.cluster.slurm import has_ended
 from pipeline.errors import InvalidShardError, UserError
-from pipeline.shards import read_shard_columns
+from pipeline.rows import read_row
 from pipeline.status import unique_id
 from pipeline.store import Study, open_study
 
@@ -82,9 +82,8 @@ def _jobs_of_attempt(study: Study, cell_id: str, attempt: int) -> list[Job]:
     """The start of a job that made this attempt; several where jobs worked at the same time and counted the same."""
     failed = study.read_attempts()
     rows = failed.filter(pc.equal(failed["cell_id"], cell_id)).to_pylist()
-    columns = ["cell_id", "attempt", "slurm_job_id", "restarts"]
     with contextlib.suppress(FileNotFoundError, InvalidShardError):
-        rows += read_shard_columns(study.shard_path(cell_id), cell_id, columns).to_pylist()
+        rows.append(read_row(study, cell_id, ["attempt", "slurm_job_id", "restarts"]))
     found = [row for row in rows if row["attempt"] == attempt]
     if not found:
         known = ", ".join(sorted({str(row["attempt"]) for row in rows}, key=int)) or "none"

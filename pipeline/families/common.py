@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,6 +45,18 @@ def check_examples(examples: int | str | None) -> None:
         raise ValueError(f"examples is {examples!r}; it must be a whole number, or {ALL}")
     if isinstance(examples, int) and examples < 1:
         raise ValueError(f"examples is {examples}; it must be at least 1")
+
+
+def check_modules(target_modules: str) -> None:
+    """Refuses what peft could not search for among the names of modules.
+
+    Raises:
+        ValueError: neither `all-linear` nor a regular expression.
+    """
+    try:
+        re.compile(target_modules)
+    except re.error as error:
+        raise ValueError(f"target_modules is {target_modules!r}, which is no regular expression: {error}") from error
 
 
 def train_rows(task: Task, tokenizer: Any, seed: int, number: int | str) -> list[list[int]]:

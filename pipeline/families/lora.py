@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.families.common import check_modules
 from pipeline.families.parametric import Parametric, Start, TrainingParameters
 from pipeline.protocols import EncodeContext
 
@@ -31,6 +32,7 @@ class Parameters(TrainingParameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_modules(self.target_modules)
         for name in ("rank", "alpha"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.coding.template import Template
-from pipeline.families.common import head_ids, train_rows
+from pipeline.families.common import check_modules, head_ids, train_rows
 from pipeline.families.parametric import Parametric, Start, TrainingParameters
 from pipeline.families.subset import FIRST_BLOCK, LARGEST_BLOCK
 from pipeline.protocols import EncodeContext
@@ -43,6 +43,7 @@ class Parameters(TrainingParameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_modules(self.target_modules)
         for name in ("updates", "rank", "alpha"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")

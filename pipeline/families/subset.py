@@ -20,6 +20,7 @@ from pipeline.families.common import (
     ALL,
     answer_constants,
     check_examples,
+    check_modules,
     head_ids,
     over_budget,
     train_rows,
@@ -63,6 +64,7 @@ class Parameters:
 
     def __post_init__(self) -> None:
         check_examples(self.examples)
+        check_modules(self.target_modules)
         for name in ("epochs", "rank", "alpha"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import UserError
 
+LARGEST = 10**18
+"""Of a whole number: shards have 64 bits for it."""
+
 _COLUMNS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "experiment_name": ("text", lambda value: isinstance(value, str) and value != ""),
     "dataset_name": ("text", lambda value: isinstance(value, str) and value != ""),
     "model_name": ("text", lambda value: isinstance(value, str) and value != ""),
-    "performance": ("a number of at least 0", lambda value: _is_number(value) and value >= 0),
-    "bits": ("a whole number of at least 0", lambda value: _is_whole(value) and value >= 0),
-    "seed": ("a whole number", lambda value: _is_whole(value)),
+    "performance": ("a number from 0 to 100", lambda value: _is_number(value) and 0 <= value <= 100),
+    "bits": ("a whole number from 0 to 10^18", lambda value: _is_whole(value) and 0 <= value <= LARGEST),
+    "seed": ("a whole number up to 10^18", lambda value: _is_whole(value) and abs(value) <= LARGEST),
     "strategy_hparams": ("an object", lambda value: isinstance(value, dict)),
 }
 """Column -> what its value must be, in words and as a check."""
@@ -65,7 +67,7 @@ def published_rows(text: str, name: str) -> Iterator[PublishedRow]:
 def _row(line: int, content: str, place: str) -> PublishedRow:
     try:
         values = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"{place}: this is no JSON ({error}); give the published JSON lines, one object a line"
         ) from error
@@ -93,4 +95,4 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return (_is_whole(value) or isinstance(value, float)) and math.isfinite(value)
+    return _is_whole(value) or isinstance(value, float)

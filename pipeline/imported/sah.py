@@ -17,7 +17,7 @@ from pipeline.grid import STUDY_NAME
 from pipeline.imported.mapping import Mapped, mapped
 from pipeline.imported.published import published_rows
 from pipeline.metrics import METRICS
-from pipeline.shards import read_shard
+from pipeline.rows import read_row
 from pipeline.store import Study, results_folder
 
 IMPORT_FORMAT = 1
@@ -208,7 +208,7 @@ def _shard(row: Mapped, source_sha256: str) -> dict[str, Any]:
 def _found(folder: Study, cell_id: str) -> dict[str, Any] | None:
     """The shard of an earlier import. One that is damaged counts as none: writing it again moves it aside."""
     try:
-        return read_shard(folder.shard_path(cell_id), cell_id)
+        return read_row(folder, cell_id)
     except (FileNotFoundError, InvalidShardError):
         return None
 

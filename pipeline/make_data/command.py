@@ -29,7 +29,7 @@ from pipeline.make_data.verifiers import VERIFIERS, Prompt
 from pipeline.models import StagedModel, parse_model
 from pipeline.tasks.splits import normalised
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the same settings could give other data."""
 
 TRAIN_SCHEMA = pa.schema(
@@ -185,24 +185,27 @@ def _is_whole(answer: Answer) -> bool:
 
 def _finish(config: DataConfig, teacher: StagedModel, num_shards: int) -> Mapping[str, Any]:
     """Writes the accepted samples and the manifest from all shards; every part of the work would write the same."""
-    rows: list[dict[str, Any]] = []
+    accepted: list[dict[str, Any]] = []  # the others, most of the text, are counted and let go
     made_by: Counter[tuple[str, ...]] = Counter()
+    sampled: Counter[str] = Counter()
     for number in range(num_shards):
         table = pq.read_table(shard_path(config.out, number))
         made_by[tuple(table.schema.metadata[name.encode()].decode() for name in SHARD_FACTS)] += 1
-        rows += table.to_pylist()
-    accepted = [row for row in rows if row["is_accepted"]]
+        rows = table.to_pylist()
+        sampled.update(samples=len(rows), tokens=sum(row["tokens"] for row in rows))
+        sampled.update(finished=sum(row["is_finished"] for row in rows))
+        accepted += [row for row in rows if row["is_accepted"]]
     different = {(row["prompt"], normalised(row["response"])): row for row in reversed(accepted)}
     kept = [row for row in accepted if different[row["prompt"], normalised(row["response"])] is row]
     _write(config.out / TRAIN, [{name: row[name] for name in TRAIN_SCHEMA.names} for row in kept], TRAIN_SCHEMA)
     prepared = json.loads((config.out / SETTINGS).read_text())
     counts: dict[str, Any] = prepared["counts"] | {
-        "samples": len(rows),
-        "finished": sum(row["is_finished"] for row in rows),
+        "samples": sampled["samples"],
+        "finished": sampled["finished"],
         "accepted": len(accepted),
         "responses": len(kept),
         "prompts_with_response": len({row["prompt"] for row in kept}),
-        "sampled_tokens": sum(row["tokens"] for row in rows),
+        "sampled_tokens": sampled["tokens"],
     }
     manifest = {
         **prepared,

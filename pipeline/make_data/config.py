@@ -158,7 +158,10 @@ def _number(most: float) -> Callable[[Any, Path], float]:
 
 
 def _out(value: Any, folder: Path) -> Path:
-    return (folder / Path(text_of(value)).expanduser()).resolve()
+    out = (folder / Path(text_of(value)).expanduser()).resolve()
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; name a folder, which is made if it is not there")
+    return out
 
 
 _READERS: Mapping[str, Callable[[Any, Path], Any]] = {

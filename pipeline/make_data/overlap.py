@@ -39,6 +39,15 @@ def near_duplicates(texts: Sequence[str]) -> set[int]:
     return dropped
 
 
+def item_texts(fields: Sequence[str]) -> list[str]:
+    """The fields by which a test item is known: those of 8 words or more, else the longest.
+
+    A shorter one, such as the option `4` of a question, stands in texts that have nothing to do with the item.
+    """
+    sizes = {field: len(normalised(field).split()) for field in fields}
+    return [field for field in fields if sizes[field] >= GRAM_WORDS] or [max(fields, key=sizes.__getitem__)]
+
+
 class TestItems:
     """Finds the test items that a text holds."""
 

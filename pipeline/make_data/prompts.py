@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pipeline import catalog, hub
 from pipeline.errors import UserError
 from pipeline.make_data.config import DataConfig
-from pipeline.make_data.overlap import TestItems, near_duplicates
+from pipeline.make_data.overlap import TestItems, item_texts, near_duplicates
 from pipeline.make_data.verifiers import VERIFIERS, Prompt
 from pipeline.tasks.rows import file_rows
 from pipeline.tasks.splits import fair_order, normalised
@@ -111,7 +111,7 @@ def _paths(source: str) -> list[Path]:
 
 def _test_texts(source: str) -> Iterator[str]:
     for example in catalog.task(source).split("test"):
-        yield from example.input.values()
+        yield from item_texts([*example.input.values()])
 
 
 def _listed(counts: Counter[str]) -> str:

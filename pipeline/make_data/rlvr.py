@@ -16,6 +16,9 @@ FIXED_OPTIONS = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 """The only options that the checker of a choice knows."""
 TOLERANCE = 0.1
 """Share by which a number of words that is asked for as `around` may be off, at least by 1; of sentences by 1."""
+PARAGRAPHS = "length_constraints:number_paragraphs"
+DIVIDERS = ("* * *", "***")
+"""What the prompts of this data call the divider of paragraphs, and the only one that the checker knows."""
 
 Found = list[tuple[str, dict[str, Any]]]
 
@@ -75,7 +78,7 @@ _FUNCTIONS: Mapping[str, Callable[[Mapping[str, Any]], Found]] = {
     "validate_forbidden_words": _plain("keywords:forbidden_words", forbidden_words="forbidden_words"),
     "verify_letter_frequency": lambda it: _LETTER.between(int(it["N"]), int(it["N"]), letter=it["letter"]),
     "validate_response_language": _plain("language:response_language", language="language"),
-    "verify_paragraph_count": _plain("length_constraints:number_paragraphs", num_paragraphs="N"),
+    "verify_paragraph_count": _plain(PARAGRAPHS, num_paragraphs="N"),
     "validate_word_constraint": _WORDS.quantified,
     "verify_sentence_constraint": _SENTENCES.quantified,
     "validate_paragraphs": _plain(
@@ -125,3 +128,8 @@ def instructions_of(ground_truth: Any) -> Instructions:
     except (KeyError, TypeError) as error:
         raise ValueError(f"{name} without its fields") from error
     return Instructions.of([one for one, _ in found], [arguments for _, arguments in found])
+
+
+def with_divider(prompt: str, instructions: Instructions) -> str:
+    """The prompt, asking for the divider of paragraphs that the checker counts."""
+    return prompt.replace(*DIVIDERS) if PARAGRAPHS in instructions.ids else prompt

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from pipeline.make_data.rlvr import instructions_of
+from pipeline.make_data.rlvr import instructions_of, with_divider
 from pipeline.tasks.answers import final_answer
 from pipeline.tasks.ifeval_checkers import Instructions, mistake_in, verdicts
 
@@ -46,7 +46,7 @@ def _read_instructions(row: Mapping[str, Any]) -> Prompt:
         raise ValueError("neither ground_truth nor instruction_id_list and kwargs")
     if mistake := mistake_in(instructions):
         raise ValueError(mistake)
-    return Prompt(_text(row, "prompt"), instructions.text())
+    return Prompt(with_divider(_text(row, "prompt"), instructions), instructions.text())
 
 
 def _follows_all(prompt: Prompt, answer: str) -> bool:

@@ -17,7 +17,7 @@ class Label(NamedTuple):
 
     Attributes:
         name: alias, hub name or path.
-        revision: branch, tag or commit.
+        revision: branch, tag or commit; empty, and so a mistake, where nothing stands behind the `@`.
         random_seed: weights are drawn anew from this seed.
         loading: one of `LOADINGS` if the label is right; not checked.
     """
@@ -44,5 +44,5 @@ def split_label(label: str) -> Label:
     random_seed = None
     if match := re.fullmatch(r"(.*)@random-(\d+)", rest):
         rest, random_seed = match[1], int(match[2])
-    name, _, revision = rest.partition("@")
-    return Label(name, revision or None, random_seed, loading or None)
+    name, at, revision = rest.partition("@")
+    return Label(name, revision if at else None, random_seed, loading or None)

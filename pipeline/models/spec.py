@@ -20,6 +20,9 @@ from pipeline.models.label import LOADINGS, Label, split_label
 STAGING_FORMAT = 1
 """Version of what `stage` does; raising it stages every model anew."""
 
+LARGEST_SEED = 2**63 - 1
+"""What torch takes."""
+
 COMMIT = re.compile(r"[0-9a-f]{40}")
 """Id of a commit of the hub."""
 
@@ -113,6 +116,10 @@ def parse_model(label: str, base_folder: Path) -> ModelSpec:
     parts = split_label(label)
     if parts.loading not in (None, *LOADINGS):
         raise UserError(f"model {label!r}: {unknown_name('loading', str(parts.loading), LOADINGS)}")
+    if parts.revision == "":
+        raise UserError(f"model {label!r}: no revision stands behind the @; leave the @ out, or name one")
+    if parts.random_seed is not None and parts.random_seed > LARGEST_SEED:
+        raise UserError(f"model {label!r}: a seed is at most {LARGEST_SEED}")
     if parts.is_path:
         return _local(label, parts, base_folder)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", parts.name):

@@ -12,6 +12,8 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ from pipeline.errors import UserError
 from pipeline.hub import asking_hub
 from pipeline.models.spec import STAGED_FILES, ModelSpec, StagedModel, parse_model, staged, staged_folder
 
+WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+"""One of these has the words of a model."""
 NF4_INPUTS, NF4_OUTPUTS = 64, 32
 """Multiples of these are the sizes that every processor can compute with."""
 
@@ -41,7 +46,9 @@ def stage(spec: ModelSpec) -> StagedModel:
         whole.mkdir(exist_ok=True)
         _FILL["random" if spec.random_seed is not None else spec.kind](spec, whole)
         _keep_only_staged_files(whole)
+        _keep_only_loaded_weights(whole)
         _check_config(spec, whole)
+        _check_tokenizer(spec, whole)
         parameters = _num_parameters(whole)
         if spec.loading is not None:
             _LOAD[spec.loading](spec, whole, folder)
@@ -100,14 +107,16 @@ def _from_gguf_file(path: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    # Without `dequantize` the weights may stay packed, and packed weights cannot be saved.
-    model = AutoModelForCausalLM.from_pretrained(
-        path.parent,
-        gguf_file=path.name,
-        quantization_config=GgufConfig(dequantize=True),
-        dtype=torch.float32,
-    )
-    _save(model, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name), folder)
+    with _loading(path):
+        # Without `dequantize` the weights may stay packed, and packed weights cannot be saved.
+        model = AutoModelForCausalLM.from_pretrained(
+            path.parent,
+            gguf_file=path.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.float32,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    _save(model, tokenizer, folder)
 
 
 def _from_folder(spec: ModelSpec, folder: Path) -> None:
@@ -115,7 +124,10 @@ def _from_folder(spec: ModelSpec, folder: Path) -> None:
     if not any(source.glob("*.safetensors")):
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        _save(AutoModelForCausalLM.from_pretrained(source, dtype="auto"), AutoTokenizer.from_pretrained(source), folder)
+        with _loading(source):
+            model = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
+            tokenizer = AutoTokenizer.from_pretrained(source)
+        _save(model, tokenizer, folder)
         return
     for pattern in STAGED_FILES:
         for path in source.glob(pattern):
@@ -183,6 +195,16 @@ def _load_nf4(spec: ModelSpec, whole: Path, folder: Path) -> None:
 _LOAD = {"nf4": _load_nf4}
 
 
+@contextmanager
+def _loading(source: Path) -> Iterator[None]:
+    """Makes one clear error of all that transformers can raise for files that are not what they should be."""
+    try:
+        yield
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        raise UserError(f"{source} cannot be loaded as a model ({type(error).__name__}: {said})") from error
+
+
 def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -191,11 +213,43 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
 def _keep_only_staged_files(folder: Path) -> None:
     kept = {path for pattern in STAGED_FILES for path in folder.glob(pattern)}
     for path in set(folder.iterdir()) - kept:
-        path.unlink()
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _keep_only_loaded_weights(folder: Path) -> None:
+    """Leaves out weights that transformers would not load: a second copy in another form, an adapter, anything else.
+
+    They would be counted among the parameters, and a program could read them for nothing.
+    """
+    index = folder / WEIGHTS_INDEX
+    if (folder / WEIGHTS).is_file():
+        loaded = {WEIGHTS}
+        index.unlink(missing_ok=True)
+    elif index.is_file():
+        loaded = set(json.loads(index.read_text())["weight_map"].values())
+    else:
+        found = ", ".join(sorted(path.name for path in folder.glob("*.safetensors")))
+        raise UserError(f"there is neither {WEIGHTS} nor {WEIGHTS_INDEX}, by which transformers finds weights; {found}")
+    for path in folder.glob("*.safetensors"):
+        if path.name not in loaded:
+            path.unlink()
+
+
+def _check_tokenizer(spec: ModelSpec, folder: Path) -> None:
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise UserError(f"model {spec.label!r} has no tokenizer; one of {', '.join(TOKENIZER_FILES)} is needed")
 
 
 def _check_config(spec: ModelSpec, folder: Path) -> None:
-    config = json.loads((folder / "config.json").read_text())
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"model {spec.label!r}: its config.json is no JSON ({error})") from error
+    if not isinstance(config, dict):
+        raise UserError(f"model {spec.label!r}: its config.json is no JSON object")
     if "auto_map" in config:
         raise UserError(f"model {spec.label!r} brings code of its own; only architectures of transformers are allowed")
     if "quantization_config" in config:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import permutations
 
 import pyarrow as pa
 
 from pipeline.reduce.curves import ALL_SCOPE, Curve
 from pipeline.reduce.frontier import best_within
-from pipeline.reduce.intervals import NO_INTERVAL, Floats, Interval, percentile_interval
+from pipeline.reduce.intervals import NO_INTERVAL, Interval, percentile_interval
 from pipeline.reduce.merge import Row
-from pipeline.reduce.points import by_test_items, resampled_by_cell
+from pipeline.reduce.resamples import Resamples
 
 _SIDE_COLUMNS = [
     ("cell_id", pa.string()),
@@ -46,7 +46,7 @@ Rows with `is_largest_common` are the summary: the largest length up to which bo
 """
 
 
-def contrast_rows(curves: Sequence[Curve]) -> list[Row]:
+def contrast_rows(curves: Sequence[Curve], resamples: Resamples) -> list[Row]:
     """Contrasts of all ordered pairs of models of each task, in scope `all`, imported rows apart from ours.
 
     The interval of a difference is a percentile bootstrap over items, both programs scored on the same resample. For
@@ -54,6 +54,7 @@ def contrast_rows(curves: Sequence[Curve]) -> list[Row]:
 
     Args:
         curves: what `build_curves` gave.
+        resamples: what `resampled_members` gave for them.
 
     Returns:
         Rows with the columns of `CONTRAST`. Lengths at which one of the models has no program yet are absent.
@@ -64,15 +65,12 @@ def contrast_rows(curves: Sequence[Curve]) -> list[Row]:
             of_task[curve.task, curve.is_imported].append(curve)
     rows = []
     for task_curves in of_task.values():
-        if len(task_curves) < 2:
-            continue
-        resampled = _resampled(task_curves) if task_curves[0].select == "validation" else {}
         for curve, reference in permutations(task_curves, 2):
-            rows += _pair_rows(curve, reference, resampled)
+            rows += _pair_rows(curve, reference, resamples)
     return rows
 
 
-def _pair_rows(curve: Curve, reference: Curve, resampled: Mapping[str, Floats | None]) -> list[Row]:
+def _pair_rows(curve: Curve, reference: Curve, resamples: Resamples) -> list[Row]:
     ends = (curve.tried_up_to_bits, reference.tried_up_to_bits)
     largest_common = min((end for end in ends if end is not None), default=0)
     lengths = {row["program_length_bits"] for row in [*curve.frontier, *reference.frontier]} | {largest_common}
@@ -81,7 +79,7 @@ def _pair_rows(curve: Curve, reference: Curve, resampled: Mapping[str, Floats | 
         own, other = best_within(curve.frontier, length_bits), best_within(reference.frontier, length_bits)
         if own is None or other is None or None in (own["test_performance"], other["test_performance"]):
             continue
-        low, high = _difference_interval(own, other, resampled)
+        low, high = _difference_interval(own, other, resamples)
         rows.append(
             {
                 "task": curve.task,
@@ -104,16 +102,8 @@ def _pair_rows(curve: Curve, reference: Curve, resampled: Mapping[str, Floats | 
     return rows
 
 
-def _resampled(curves: Sequence[Curve]) -> dict[str, Floats | None]:
-    members = {row["cell_id"]: row for curve in curves for row in curve.frontier}
-    resampled: dict[str, Floats | None] = {}
-    for group in by_test_items(list(members.values())):
-        resampled |= resampled_by_cell(group)
-    return resampled
-
-
-def _difference_interval(own: Row, other: Row, resampled: Mapping[str, Floats | None]) -> Interval:
-    values, other_values = resampled.get(own["cell_id"]), resampled.get(other["cell_id"])
+def _difference_interval(own: Row, other: Row, resamples: Resamples) -> Interval:
+    values, other_values = resamples.get(own["cell_id"]), resamples.get(other["cell_id"])
     is_paired = own["test_num_items"] == other["test_num_items"]
     if values is None or other_values is None or not is_paired:
         return NO_INTERVAL

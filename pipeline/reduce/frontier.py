@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError
 
 Row = TypeVar("Row", bound=Mapping[str, Any])
 
@@ -45,6 +50,39 @@ def pareto_frontier(programs: Sequence[Row], score: str) -> list[Row]:
     return members
 
 
+def frontier_candidates(
+    groups: NDArray[np.int64], lengths: NDArray[np.int64], scores: NDArray[np.float64]
+) -> NDArray[np.intp]:
+    """Programs that `pareto_frontier` may keep, for many sets of programs at once.
+
+    A program is left out if one of its group is shorter and at least as good, or as long and better. Equal programs all
+    stay: which one is kept is for `pareto_frontier` to say. So the frontier of any union of groups is that of these
+    programs: what is left out of one group is beaten in every set that holds the group.
+
+    Args:
+        groups: the group of each program, shape [n].
+        lengths: shape [n].
+        scores: higher is better here; none of them NaN; shape [n].
+
+    Returns:
+        Places of the programs, sorted by group, length and from better to worse, equal ones as they stood.
+    """
+    if not len(groups):
+        return np.zeros(0, np.intp)
+    order = np.lexsort((-scores, lengths, groups))
+    groups, lengths = groups[order], lengths[order]
+    # Ranks, and not scores, so that one running maximum serves all groups: a later group beats all earlier ones.
+    _, ranks = np.unique(scores[order], return_inverse=True)
+    standing = groups * (ranks.max() + 1) + ranks
+    is_other = np.ones(len(order), np.bool_)
+    is_other[1:] = (standing[1:] != standing[:-1]) | (lengths[1:] != lengths[:-1])
+    best_before = np.maximum.accumulate(standing)
+    is_better = np.ones(len(order), np.bool_)
+    is_better[1:] = standing[1:] > best_before[:-1]
+    # Of equal programs, which stand together, the first decides for all.
+    return order[is_better[np.maximum.accumulate(np.where(is_other, np.arange(len(order)), 0))]]
+
+
 def is_candidate(row: Mapping[str, Any], score: str) -> bool:
     """Whether a row is a program with a length and a score."""
     return row["program_length_bits"] is not None and row[score] is not None and not math.isnan(row[score])
@@ -56,10 +94,24 @@ def direction(rows: Sequence[Mapping[str, Any]]) -> int:
     Raises:
         ValueError: the rows disagree, or there are none.
     """
-    directions = {row["higher_is_better"] for row in rows}
+    return sign_of({row["higher_is_better"] for row in rows})
+
+
+def sign_of(directions: Collection[bool | None]) -> int:
+    """1 where a higher score is better, -1 where a lower one is.
+
+    Args:
+        directions: what the programs of a task say of `higher_is_better`, each answer once.
+
+    Raises:
+        ValueError: they disagree, or there are none.
+    """
     if len(directions) != 1:
-        raise ValueError(f"programs of one task disagree on whether higher is better: {sorted(map(str, directions))}")
-    return 1 if directions.pop() else -1
+        raise UserError(
+            f"programs of one task disagree on whether higher is better: {sorted(map(str, directions))}; "
+            "give the task another version when its metric changes"
+        )
+    return 1 if next(iter(directions)) else -1
 
 
 def shortest_reaching(frontier: Sequence[Row], score: str, target: float) -> Row | None:

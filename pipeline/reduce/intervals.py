@@ -7,6 +7,7 @@ chosen without looking at these items; a program chosen on the test split itself
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ RESAMPLING_SEED = 20260101
 """Fixed, so that reducing twice gives the same bytes."""
 
 _PERCENTILES = (2.5, 97.5)
-_NORMAL_QUANTILE = 1.959963984540054
+NORMAL_QUANTILE = 1.959963984540054
+"""A standard normal variable lies between this and its negative with probability 95%."""
 _RESAMPLES_AT_ONCE = 100
 
 
@@ -40,16 +42,30 @@ def wilson_interval(performance: float, num_items: int) -> Interval:
     """
     if num_items == 0:
         return NO_INTERVAL
-    proportion = performance / 100
-    spread = _NORMAL_QUANTILE**2 / num_items
+    low, high = wilson_intervals(np.array([performance]), np.array([num_items]))
+    return float(low[0]), float(high[0])
+
+
+def wilson_intervals(performances: Floats, num_items: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Wilson's intervals of many proportions.
+
+    Args:
+        performances: percentages of items that count 1, in 0..100, shape [n].
+        num_items: numbers of items, above 0, shape [n].
+
+    Returns:
+        Lower and upper ends, in 0..100, shape [n].
+    """
+    proportion = performances / 100
+    spread = NORMAL_QUANTILE**2 / num_items
     center = (proportion + spread / 2) / (1 + spread)
     half_width = (
-        _NORMAL_QUANTILE * np.sqrt(proportion * (1 - proportion) / num_items + spread / (4 * num_items)) / (1 + spread)
+        NORMAL_QUANTILE * np.sqrt(proportion * (1 - proportion) / num_items + spread / (4 * num_items)) / (1 + spread)
     )
     # At 0 and at 100 one end is the score itself; rounding must not put it on the other side.
-    low = min(max(0.0, center - half_width), proportion)
-    high = max(min(1.0, center + half_width), proportion)
-    return float(100 * low), float(100 * high)
+    low = np.minimum(np.maximum(0.0, center - half_width), proportion)
+    high = np.maximum(np.minimum(1.0, center + half_width), proportion)
+    return 100 * low, 100 * high
 
 
 def resampled_performances(metric: Metric, statistics: Sequence[NDArray[Any]]) -> list[Floats | None]:
@@ -89,9 +105,50 @@ def percentile_interval(resampled: Floats | None) -> Interval:
     """Percentile bootstrap interval of one program, or of a difference of two.
 
     Args:
-        resampled: values on the resamples, shape [NUM_RESAMPLES]; None gives no interval.
+        resampled: values on the resamples, shape [NUM_RESAMPLES]; None gives no interval. NaN stands for a resample
+            without a value, and counts as beyond either end.
+
+    Returns:
+        Lower and upper end; None for an end that resamples without a value reach.
     """
     if resampled is None:
         return NO_INTERVAL
-    low, high = np.percentile(resampled, _PERCENTILES)
-    return float(low), float(high)
+    if not np.isnan(resampled).any():
+        low, high = np.percentile(resampled, _PERCENTILES)
+        return float(low), float(high)
+    # Between a number and infinity there is nothing to interpolate.
+    low = np.percentile(np.nan_to_num(resampled, nan=-np.inf), _PERCENTILES[0], method="lower")
+    high = np.percentile(np.nan_to_num(resampled, nan=np.inf), _PERCENTILES[1], method="higher")
+    return (float(low) if np.isfinite(low) else None), (float(high) if np.isfinite(high) else None)
+
+
+def proportion_score(performance: float, num_items: int, target: float) -> float:
+    """Standard score of a proportion against a target: above `NORMAL_QUANTILE` where Wilson's interval lies above it.
+
+    Args:
+        performance: percentage of items that count 1, in 0..100.
+        num_items: number of items.
+        target: performance in 0..100.
+
+    Returns:
+        Positive where the performance is above the target; 0 where they are equal, infinite where no chance could be
+        between them.
+    """
+    difference = performance - target
+    variance = max(0.0, target * (100 - target)) / num_items
+    if variance == 0:
+        return 0.0 if difference == 0 else float(np.copysign(np.inf, difference))
+    return float(difference / np.sqrt(variance))
+
+
+def resampled_score(resampled: Floats, target: float) -> float:
+    """Standard score of any performance against a target: above `NORMAL_QUANTILE` where its percentile interval is.
+
+    Args:
+        resampled: performance on the resamples, shape [NUM_RESAMPLES].
+        target: in the units of the metric.
+    """
+    share = (np.count_nonzero(resampled > target) + 0.5 * np.count_nonzero(resampled == target)) / len(resampled)
+    # Of some thousand resamples none beyond the target is no proof that none could be.
+    least = 0.5 / len(resampled)
+    return NormalDist().inv_cdf(float(np.clip(share, least, 1 - least)))

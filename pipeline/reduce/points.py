@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from pipeline import schema
-from pipeline.cell import canonical_json
-from pipeline.files import READ_THREADS
 from pipeline.metrics import METRICS
-from pipeline.reduce.intervals import NO_INTERVAL, Floats, percentile_interval, resampled_performances, wilson_interval
+from pipeline.reduce.intervals import Floats, percentile_interval, resampled_performances, wilson_intervals
 from pipeline.reduce.merge import Row, read_statistics
+from pipeline.reduce.sources import POINT_COLUMNS
 
 FLOOR_VIEW = "floor"
 """View of the families whose programs ignore the base model."""
 
-_FROM_SHARD = [
-    field
-    for field in schema.SHARD
-    if field.name not in ("schema_version", "validation", "test", "payload_text", "metric", "higher_is_better")
-]
 POINTS = pa.schema(
     [
-        *_FROM_SHARD,
+        *(schema.SHARD.field(name) for name in POINT_COLUMNS if name not in ("metric", "higher_is_better")),
         ("select", pa.string()),
         ("is_floor", pa.bool_()),
         ("metric", pa.string()),
         ("higher_is_better", pa.bool_()),
         ("validation_performance", pa.float64()),
         ("validation_num_items", pa.int64()),
-        ("validation_other_metrics", pa.string()),  # canonical JSON: metric -> performance
+        ("validation_other_metrics", pa.string()),  # JSON: metric -> performance
         ("test_performance", pa.float64()),
         ("test_low", pa.float64()),
         ("test_high", pa.float64()),
@@ -43,88 +40,54 @@ POINTS = pa.schema(
 )
 """One row a cell. `test_low` and `test_high` are the ends of a 95% interval over items for that fixed program."""
 
+Places = NDArray[np.intp]
+
 _PROGRAMS_AT_ONCE = 64
+_READ_AT_ONCE = 2048
 
 
-def point_rows(rows: Sequence[Row], select: str) -> list[Row]:
+def points_table(rows: pa.Table, select: str) -> pa.Table:
     """Points from merged rows.
 
     Args:
-        rows: what `merge_shards` gave.
+        rows: a table of `merge.merged_rows`.
         select: split that frontiers are chosen on; with `test` there are no intervals. Imported rows have a test score
             only: their `select` is always `test`.
 
     Returns:
-        One dictionary a cell with the columns of `POINTS`, and `path`.
+        The columns of `POINTS`, and `path`. Texts that repeat are dictionary-encoded. Task and model have the names
+        that the rows give them.
     """
-    points = []
-    for row, (task, model) in zip(rows, distinct_labels(rows), strict=True):
-        validation, test = row["validation"] or {}, row["test"] or {}
-        points.append(
-            {name: row[name] for name in _FROM_SHARD_NAMES}
-            | {
-                "task": task,
-                "model": model,
-                "select": "test" if row["status"] == schema.IMPORTED else select,
-                "is_floor": row["view"] == FLOOR_VIEW,
-                "metric": row["metric"],
-                "higher_is_better": row["higher_is_better"],
-                "validation_performance": validation.get("performance"),
-                "validation_num_items": validation.get("num_items"),
-                "validation_other_metrics": _other_metrics(validation),
-                "test_performance": test.get("performance"),
-                "test_low": None,
-                "test_high": None,
-                "test_num_items": test.get("num_items"),
-                "test_other_metrics": _other_metrics(test),
-                "path": row["path"],
-            }
-        )
-    if select == "validation":
-        _add_intervals(points)
-    return points
-
-
-def distinct_labels(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """Labels of task and model of each row, such that rows with equal labels may be compared.
-
-    Two task versions, or scores on different numbers of items, are not on one curve: where a task occurs in several
-    settings its label says which (`gsm8k v2 128/256`). Likewise two base models with one label get the start of their
-    identity. Imported rows tell neither, and keep the plain names.
-    """
-    settings = [(row["task_version"], row["validation_items"], row["test_items"]) for row in rows]
-    task_settings: dict[str, set[Any]] = defaultdict(set)
-    identities: dict[str, set[Any]] = defaultdict(set)
-    for row, setting in zip(rows, settings, strict=True):
-        if row["status"] != schema.IMPORTED:
-            task_settings[row["task"]].add(setting)
-            identities[row["model"]].add(row["model_identity"])
-
-    def task_label(row: Row, setting: tuple[Any, ...]) -> str:
-        if row["status"] == schema.IMPORTED or len(task_settings[row["task"]]) == 1:
-            return str(row["task"])
-        version, validation_items, test_items = (part if part is not None else "all" for part in setting)
-        return f"{row['task']} v{version} {validation_items}/{test_items}"
-
-    def model_label(row: Row) -> str:
-        is_alone = row["status"] == schema.IMPORTED or len(identities[row["model"]]) == 1
-        return str(row["model"]) if is_alone else f"{row['model']} ({str(row['model_identity'])[:8]})"
-
-    return [(task_label(row, setting), model_label(row)) for row, setting in zip(rows, settings, strict=True)]
+    num_rows = rows.num_rows
+    is_imported = pc.equal(rows["status"], schema.IMPORTED)
+    columns = {name: rows[name] for name in POINT_COLUMNS}
+    columns["select"] = _choice(is_imported, ("test", select))
+    columns["is_floor"] = pc.fill_null(pc.equal(rows["view"], FLOOR_VIEW), False)
+    for split in ("validation", "test"):
+        for name in ("performance", "num_items"):
+            columns[f"{split}_{name}"] = pc.struct_field(rows[split], name)
+        columns[f"{split}_other_metrics"] = _as_json(pc.struct_field(rows[split], "other_metrics"))
+    columns["path"] = rows["path"]
+    columns["test_low"] = columns["test_high"] = pa.nulls(num_rows, pa.float64())
+    points = pa.table({name: columns[name] for name in (*POINTS.names, "path")})
+    return _with_intervals(points) if select == "validation" else points
 
 
 def resampled_by_cell(points: Sequence[Row]) -> dict[str, Floats | None]:
     """Test performance on resampled items of each point, by cell id; paired within one task.
 
     Args:
-        points: points of one task with one metric and the same test items.
+        points: points of one task with one metric and the same test items, with `path`.
     """
     metric = METRICS[points[0]["metric"]]
+    # In the order of ids, so that of a compacted file each part is read about once.
+    points = sorted(points, key=lambda row: str(row["cell_id"]))
     resampled: dict[str, Floats | None] = {}
-    with ThreadPoolExecutor(READ_THREADS) as pool:
-        for start in range(0, len(points), _PROGRAMS_AT_ONCE):
-            part = points[start : start + _PROGRAMS_AT_ONCE]
-            performances = resampled_performances(metric, list(pool.map(read_statistics, part)))
+    for start in range(0, len(points), _READ_AT_ONCE):
+        statistics = read_statistics(points[start : start + _READ_AT_ONCE])
+        for first in range(0, len(statistics), _PROGRAMS_AT_ONCE):
+            part = points[start + first : start + first + _PROGRAMS_AT_ONCE]
+            performances = resampled_performances(metric, statistics[first : first + _PROGRAMS_AT_ONCE])
             resampled |= {row["cell_id"]: values for row, values in zip(part, performances, strict=True)}
     return resampled
 
@@ -138,21 +101,58 @@ def by_test_items(points: Sequence[Row]) -> list[list[Row]]:
     return list(groups.values())
 
 
-def _add_intervals(points: Sequence[Row]) -> None:
-    for group in by_test_items(points):
-        if METRICS[group[0]["metric"]].is_proportion:
-            intervals = {
-                row["cell_id"]: wilson_interval(row["test_performance"], row["test_num_items"]) for row in group
-            }
-        else:
-            intervals = {cell_id: percentile_interval(values) for cell_id, values in resampled_by_cell(group).items()}
-        for row in group:
-            row["test_low"], row["test_high"] = intervals.get(row["cell_id"], NO_INTERVAL)
+def _with_intervals(points: pa.Table) -> pa.Table:
+    has_items = pc.and_(pc.greater(pc.fill_null(points["test_num_items"], 0), 0), points["test_performance"].is_valid())
+    low, high = (np.full(points.num_rows, np.nan) for _ in range(2))
+    for is_proportion, add_ends in ((True, _add_wilson), (False, _add_resampled)):
+        names = [name for name, metric in METRICS.items() if metric.is_proportion == is_proportion]
+        is_one = pc.is_in(points["metric"], value_set=pa.array(names, pa.string()))
+        places = np.flatnonzero(pc.and_(is_one, has_items).to_numpy())
+        if len(places):
+            add_ends(points, places, low, high)
+    for name, ends in (("test_low", low), ("test_high", high)):
+        points = points.set_column(points.schema.get_field_index(name), name, pa.array(ends, from_pandas=True))
+    return points
 
 
-def _other_metrics(scores: Mapping[str, Any]) -> str | None:
-    entries = scores.get("other_metrics")
-    return canonical_json({entry["metric"]: entry["performance"] for entry in entries}) if entries else None
+def _add_wilson(points: pa.Table, places: Places, low: Floats, high: Floats) -> None:
+    performances, num_items = (points[name].to_numpy()[places] for name in ("test_performance", "test_num_items"))
+    low[places], high[places] = wilson_intervals(performances, num_items)
 
 
-_FROM_SHARD_NAMES = [field.name for field in _FROM_SHARD]
+def _add_resampled(points: pa.Table, places: Places, low: Floats, high: Floats) -> None:
+    columns = ["cell_id", "path", "task", "metric", "test_num_items"]
+    rows = points.select(columns).take(pa.array(places)).to_pylist()
+    place_of = {row["cell_id"]: place for row, place in zip(rows, places, strict=True)}
+    for group in by_test_items(rows):
+        # Resamples of one program are 16 KB: only ends of intervals are kept.
+        for start in range(0, len(group), _READ_AT_ONCE):
+            for cell_id, values in resampled_by_cell(group[start : start + _READ_AT_ONCE]).items():
+                if values is not None:
+                    low[place_of[cell_id]], high[place_of[cell_id]] = percentile_interval(values)
+
+
+def _choice(condition: pa.ChunkedArray, texts: tuple[str, str]) -> pa.DictionaryArray:
+    """The first text where the condition holds, else the second."""
+    codes = pc.if_else(pc.fill_null(condition, False), pa.scalar(0, pa.int32()), pa.scalar(1, pa.int32()))
+    return pa.DictionaryArray.from_arrays(codes.combine_chunks(), pa.array(texts))
+
+
+def _as_json(other_metrics: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    """Lists of metrics and performances as JSON objects, null where there is no entry."""
+    lists = other_metrics.combine_chunks()
+    entries = lists.flatten()
+    if not len(entries):
+        return pa.nulls(len(lists), pa.string())
+    performances = entries.field("performance")
+    # Names occur over and over; numbers are shortest texts that read back as themselves, and no number is `null`.
+    names = entries.field("metric").dictionary_encode()
+    quoted = pa.array([json.dumps(name) for name in names.dictionary.to_pylist()], pa.string()).take(names.indices)
+    is_number = pc.and_kleene(pc.is_finite(performances), performances.is_valid())
+    numbers = pc.if_else(pc.fill_null(is_number, False), performances.cast(pa.string()), "null")
+    pairs = pc.binary_join_element_wise(quoted, numbers, ":")
+    counts = pc.fill_null(pc.list_value_length(lists), 0)
+    offsets = np.concatenate([[0], np.cumsum(counts.to_numpy())]).astype(np.int32)
+    objects = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), pairs), ",")
+    written = pc.binary_join_element_wise("{", objects, "}", "")
+    return pc.if_else(pc.greater(counts, 0), written, pa.scalar(None, pa.string()))

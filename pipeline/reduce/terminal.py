@@ -11,17 +11,26 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline import schema
 from pipeline.cell import format_bytes
-from pipeline.reduce.curves import ALL_SCOPE, by_origin
-from pipeline.reduce.merge import Completeness, Row
+from pipeline.reduce.completeness import Completeness
+from pipeline.reduce.curves import ALL_SCOPE
+from pipeline.reduce.export import target_label
+from pipeline.reduce.merge import Row
 from pipeline.reduce.reduction import Reduction
+from pipeline.reduce.rounding import UNKNOWN, format_interval, format_score, round_length, round_ratio
+
+INTERVAL_NOTE = (
+    "from, to: 95% over test items, for the shortest program here that truly reaches the target; "
+    f"{UNKNOWN}: not established"
+)
 
 _LISTED = 10
 """Lists of single cells and of pairs of models are cut here; the files of `curves` have all of them."""
 
 
 def print_reduction(reduction: Reduction, console: Console) -> None:
-    """Print frontiers, task complexities and contrasts of every task, and how complete the study is.
+    """Print frontiers, task complexities and comparisons of every task, and how complete the study is.
 
     Args:
         reduction: what `reduce_studies` returned.
@@ -30,10 +39,12 @@ def print_reduction(reduction: Reduction, console: Console) -> None:
     frontier = _by_task(reduction.frontier.to_pylist())
     complexity = _by_task(reduction.complexity.to_pylist())
     contrast = _by_task(reduction.contrast.to_pylist())
+    dominance = _by_task(reduction.dominance.to_pylist())
     if reduction.select == "test":
         console.print("[bold]selected on the test split[/bold]: scores are optimistic and have no intervals\n")
-    varying = varying_parameters(reduction.points.select(["family", "parameters"]).to_pylist())
-    for key in sorted(by_origin(reduction.points.select(["task", "status"]).to_pylist())):
+    varying = varying_parameters(reduction.distinct_points(["family", "parameters"]))
+    origins = {(row["task"], row["status"] == schema.IMPORTED) for row in reduction.distinct_points(["task", "status"])}
+    for key in sorted(origins):
         if key not in frontier:
             console.print(f"{escape(key[0])}: no program, all cells are infeasible\n")
             continue
@@ -41,6 +52,8 @@ def print_reduction(reduction: Reduction, console: Console) -> None:
             console.print(table)
         console.print(complexity_table(complexity[key]))
         for line in _cut(contrast_lines(contrast[key]), "contrast.csv"):
+            console.print(escape(line), highlight=False)
+        for line in _cut(dominance_lines(dominance[key]), "dominance.csv"):
             console.print(escape(line), highlight=False)
         console.print()
     for line in completeness_lines(reduction.completeness):
@@ -102,14 +115,11 @@ def complexity_table(rows: Iterable[Row]) -> Table:
     if targets:
         first = targets[0]
         title = f"{first['task']}: {title} ({first['metric']} on {first['select']}){_origin(first)}"
-    table = Table(title=escape(title), title_justify="left")
+    note = INTERVAL_NOTE if any(row["has_interval"] for row in targets) else None
+    table = Table(title=escape(title), title_justify="left", caption=note, caption_justify="left")
     table.add_column("model", no_wrap=True)
     for row in targets:
-        fraction = row["target_fraction"]
-        table.add_column(
-            format_score(row["target_performance"]) + (f" ({fraction:.0%})" if fraction is not None else ""),
-            justify="right",
-        )
+        table.add_column(escape(target_label(row)), justify="right")
     for model, of_targets in sorted(of_model.items()):
         table.add_row(escape(model), *(escape(format_complexity(row)) for row in of_targets))
     return table
@@ -143,13 +153,39 @@ def contrast_lines(rows: Iterable[Row]) -> list[str]:
     return lines
 
 
+def dominance_lines(rows: Iterable[Row]) -> list[str]:
+    """One line for each pair of sets of programs that reach a common range of performance, the shorter set first."""
+    lines = []
+    for row in rows:
+        ratio, low, high = row["ratio"], row["ratio_low"], row["ratio_high"]
+        is_between = row["is_imported"] != row["reference_is_imported"]
+        if ratio is None:
+            continue
+        programs, reference = (
+            row[f"{side}programs"] + (", imported" if is_between and row[f"{side}is_imported"] else "")
+            for side in ("", "reference_")
+        )
+        if ratio < 1:
+            programs, reference, ratio = reference, programs, 1 / ratio
+            low, high = None if high is None else 1 / high, None if low is None else 1 / low
+        is_unclear = low is not None and high is not None and low <= 1 <= high
+        interval = format_interval(low, high, round_ratio)
+        lines.append(
+            f"{row['task']} / {row['model']}: {programs} {'may be' if is_unclear else 'is'} {round_ratio(ratio)} "
+            f"{interval}{' ' if interval else ''}times shorter than {reference}, "
+            f"{row['metric']} {format_score(row['performance_from'])} to {format_score(row['performance_to'])}"
+            f"{'' if is_between else _origin(row)}"
+        )
+    return lines
+
+
 def completeness_lines(completeness: Completeness) -> list[str]:
     """What is done, and what is not and why."""
     done = completeness.num_ok + completeness.num_infeasible
     lines = [
         f"{done} of {completeness.num_planned} cells done ({completeness.num_ok} programs, "
-        f"{completeness.num_infeasible} infeasible), {len(completeness.failed)} failed, "
-        f"{len(completeness.missing)} missing"
+        f"{completeness.num_infeasible} infeasible), {completeness.num_failed} failed, "
+        f"{completeness.num_missing} missing"
         + (f", {completeness.num_unresolved} without a staged model" if completeness.num_unresolved else "")
     ]
     if completeness.num_imported:
@@ -179,27 +215,19 @@ def completeness_lines(completeness: Completeness) -> list[str]:
     return lines
 
 
-def format_score(score: float | None) -> str:
-    """One decimal, more where that would hide a small score; a null score says so."""
-    if score is None:
-        return "none"
-    if score == 0 or abs(score) >= 1:
-        return f"{score:.1f}"
-    return f"{score:.2f}" if abs(score) >= 0.01 else f"{score:.1g}"
-
-
-def format_interval(low: float | None, high: float | None) -> str:
-    """`[20.3, 42.2]`, and nothing where there is no interval."""
-    return "" if low is None or high is None else f"[{format_score(low)}, {format_score(high)}]"
-
-
 def format_complexity(row: Row) -> str:
-    """`1.5 KiB, test 31.2`, or how far the search went without reaching the target."""
-    if row["is_reached"]:
-        return f"{format_bytes(row['task_complexity_bits'] // 8)}, test {format_score(row['test_performance'])}"
+    """Short lines: the length and its test score, or how far the search went without reaching the target; interval."""
     if row["largest_program_bits"] is None:
         return "no program"
-    return f"> {format_bytes(row['largest_program_bits'] // 8)} (largest program)"
+    if row["is_reached"]:
+        lines = [format_bytes(row["task_complexity_bits"] // 8), f"test {format_score(row['test_performance'])}"]
+    else:
+        lines = [f"> {format_bytes(row['largest_program_bits'] // 8)}"]
+    if row["has_interval"]:
+        low, high = row["complexity_low_bits"], row["complexity_high_bits"]
+        lines.append("none reaches" if low is None else f"from {round_length(low)}")
+        lines += [] if low is None else [f"to {UNKNOWN if high is None else round_length(high)}"]
+    return "\n".join(lines)
 
 
 def format_parameters(row: Row, shown: Collection[str]) -> str:

@@ -25,7 +25,6 @@ METRIC_LABELS = {
 
 _PERCENT_METRICS = {name for name, label in METRIC_LABELS.items() if "%" in label}
 _TICK_STEPS = (1, 2, 3, 4, 5, 10, 20)
-_TICK_POINTS = 7
 _BETWEEN_INCHES = 0.08
 
 
@@ -53,17 +52,30 @@ def set_length_axis(axes: Axes, low_bytes: float, high_bytes: float, *, inches: 
     if high / low < 4:
         low, high = low / 2, high * 2
     axes.set_xlim(low, high)
+    axes.spines["top"].set_visible(False)
+    set_length_ticks(axes, inches=inches)
+
+
+def set_length_ticks(axes: Axes, *, inches: float) -> None:
+    """Ticks of an axis of program length between its limits, as many of them labelled as fit.
+
+    Args:
+        axes: what `set_length_axis` was called for.
+        inches: width of the axes.
+    """
+    low, high = axes.get_xlim()
     exponents = [exponent for exponent in range(64) if low <= 2**exponent <= high]
     octave = inches / math.log2(high / low)
+    points = float(axes.xaxis.get_major_ticks(1)[0].label1.get_fontsize())
     step = next(
-        (step for step in _TICK_STEPS if step * octave >= _widest(_multiples(exponents, step))), _TICK_STEPS[-1]
+        (step for step in _TICK_STEPS if step * octave >= _widest(_multiples(exponents, step), points)),
+        _TICK_STEPS[-1],
     )
     axes.xaxis.set_major_locator(FixedLocator([2**exponent for exponent in _multiples(exponents, step)]))
     minor = 1 if len(exponents) <= 8 * inches or step % 2 else step // 2
     axes.xaxis.set_minor_locator(FixedLocator([2**exponent for exponent in _multiples(exponents, minor)]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: format_bytes(size)))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.spines["top"].set_visible(False)
 
 
 def add_bits_axis(axes: Axes) -> None:
@@ -103,9 +115,9 @@ def _multiples(exponents: list[int], step: int) -> list[int]:
     return [exponent for exponent in exponents if (exponent - 10) % step == 0]
 
 
-def _widest(exponents: list[int]) -> float:
-    """Room that the label of each of these powers of 2 needs, in inches."""
-    labels = [text_inches(format_bytes(2**exponent), _TICK_POINTS) for exponent in exponents]
+def _widest(exponents: list[int], points: float) -> float:
+    """Room that the label of each of these powers of 2 needs at a size of type, in inches."""
+    labels = [text_inches(format_bytes(2**exponent), points) for exponent in exponents]
     return max(labels, default=0.0) + _BETWEEN_INCHES
 
 

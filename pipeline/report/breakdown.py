@@ -39,13 +39,39 @@ def family_figures(tables: Tables) -> dict[str, Figure]:
     Raises:
         LeftOut: no task has a program.
     """
-    tables = drawable(tables)
+    return _figures(drawable(tables), draw_families)
+
+
+def view_figures(tables: Tables) -> dict[str, Figure]:
+    """The frontier of each task and base model, coloured by view, over the frontier of each view alone.
+
+    Returns:
+        Suffix of the file name -> figure.
+
+    Raises:
+        LeftOut: no task has a program.
+    """
+    return _figures(drawable(tables), draw_views)
+
+
+def draw_families(axes: Axes, tables: Tables, task: str, model: str) -> list[Line2D]:
+    """Programs and frontier of one task and base model, coloured by program family.
+
+    Args:
+        axes: where to draw.
+        tables: of the study; what else is in it fixes colours and markers.
+        task: label of the task.
+        model: label of the base model.
+
+    Returns:
+        Entries of a legend.
+    """
     styles = family_styles([row["family"] for row in tables.points])
 
     def style_of(row: Row) -> LineStyle:
         return styles[row["family"]]
 
-    def draw(axes: Axes, task: str, model: str, imported: bool) -> None:
+    for imported in ORIGINS:
         programs = [row for row in tables.programs(task, [model]) if is_imported(row) == imported]
         members = tables.members(task, model, imported=imported)
         draw_points(axes, programs, style_of)
@@ -60,27 +86,28 @@ def family_figures(tables: Tables) -> dict[str, Figure]:
         )
         draw_intervals(axes, members, lambda row: style_of(row).color, zorder=4)
         draw_members(axes, members, style_of, zorder=5, size=4.5)
-
     handles = [marker_handle(family, style, hollow=not tables.has_own) for family, style in styles.items()]
-    return _figures(tables, draw, [*handles, line_handle("frontier", _FRONTIER, width=1.3, hollow=not tables.has_own)])
+    return [*handles, line_handle("frontier", _FRONTIER, width=1.3, hollow=not tables.has_own)]
 
 
-def view_figures(tables: Tables) -> dict[str, Figure]:
-    """The frontier of each task and base model, coloured by view, over the frontier of each view alone.
+def draw_views(axes: Axes, tables: Tables, task: str, model: str) -> list[Line2D]:
+    """The frontier of one task and base model, coloured by view, over the frontier of each view alone.
+
+    Args:
+        axes: where to draw.
+        tables: of the study; what else is in it fixes colours.
+        task: label of the task.
+        model: label of the base model.
 
     Returns:
-        Suffix of the file name -> figure.
-
-    Raises:
-        LeftOut: no task has a program.
+        Entries of a legend.
     """
-    tables = drawable(tables)
     styles = view_styles(row["view"] for row in tables.points)
 
     def style_of(row: Row) -> LineStyle:
         return styles[row["view"]]
 
-    def draw(axes: Axes, task: str, model: str, imported: bool) -> None:
+    for imported in ORIGINS:
         programs = [row for row in tables.programs(task, [model]) if is_imported(row) == imported]
         for scope in tables.scopes(task, model, imported=imported, prefix=_VIEW_SCOPE):
             view = scope.removeprefix(_VIEW_SCOPE)
@@ -92,22 +119,19 @@ def view_figures(tables: Tables) -> dict[str, Figure]:
         draw_steps(axes, members, style_of, end_bytes=largest_bytes(programs), width=2.0, imported=imported, zorder=3)
         draw_intervals(axes, members, lambda row: style_of(row).color, zorder=4)
         draw_members(axes, members, style_of, zorder=5, size=4)
-
     handles = [
         line_handle(view, style, width=2.0, marker=True, hollow=not tables.has_own) for view, style in styles.items()
     ]
-    alone = line_handle("pale: that view alone", LineStyle(color=NEUTRAL_COLOR), width=0.9, alpha=_PALE)
-    return _figures(tables, draw, [*handles, alone])
+    return [*handles, line_handle("pale: that view alone", _FRONTIER, width=0.9, alpha=_PALE)]
 
 
-def _figures(tables: Tables, draw: Callable[[Axes, str, str, bool], None], handles: list[Line2D]) -> dict[str, Figure]:
+def _figures(tables: Tables, draw: Callable[[Axes, Tables, str, str], list[Line2D]]) -> dict[str, Figure]:
     figures = {}
     with house_style():
         for page in pages(tables, tables.models):
             set_axes(page, tables)
             for (task, model), axes in page.panels.items():
-                for imported in ORIGINS:
-                    draw(axes, task, model, imported)
+                handles = draw(axes, tables, task, model)
                 draw_floor(axes, tables.programs(task), is_named=page.names_floor(axes))
             add_legend(page, [*handles, *common_handles(tables)])
             figures[page.suffix] = page.figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,13 +98,7 @@ def checkpoint_figures(tables: Tables) -> dict[str, Figure]:
         LeftOut: no model family has checkpoints of two stages.
     """
     tables = drawable(tables)
-    families = {
-        name: family
-        for name, family in families_of(tables.models).items()
-        if len({standing.stage for standing in family}) > 1
-    }
-    if not families:
-        raise LeftOut("no model family has checkpoints of two stages of training")
+    families = staged_families(tables)
     references = {name: references_of(family) for name, family in families.items()}
     longest = max(reference.length_bytes for row in references.values() for reference in row)
     figures = {}
@@ -113,13 +107,11 @@ def checkpoint_figures(tables: Tables) -> dict[str, Figure]:
         for page in pages(tables, list(families), across=2, height=1.7, lines_below=lines, above=_ABOVE_INCHES):
             set_axes(page, tables, high_bytes=longest)
             for (task, name), axes in page.panels.items():
-                _draw_references(axes, references[name], inches=page.panel_inches if page.is_highest(axes) else None)
-                _draw_checkpoints(axes, tables, task, families[name])
-                stages = _stage_handles(families[name], hollow=not tables.has_own)
+                draw_references(axes, references[name], inches=page.panel_inches if page.is_highest(axes) else None)
+                stages = draw_checkpoints(axes, tables, task, families[name])
                 if page.is_lowest(axes) and len(families) > 1:
                     add_key_legend(axes, stages)
-            has_earlier = any(len(family) > len(last_of_stages(family)) for family in families.values())
-            handles = [*([_EARLIER] if has_earlier else []), *common_handles(tables)]
+            handles = [*earlier_handles(families.values()), *common_handles(tables)]
             add_legend(page, handles if len(families) > 1 else [*stages, *handles])
             figures[page.suffix] = page.figure
     return figures
@@ -130,7 +122,23 @@ def last_of_stages(family: Sequence[Standing]) -> dict[str, Standing]:
     return {stage: last for stage in STAGE_ORDER for last in [it for it in family if it.stage == stage][-1:]}
 
 
-def _draw_references(axes: Axes, references: Sequence[Reference], *, inches: float | None) -> None:
+def staged_families(tables: Tables) -> dict[str, list[Standing]]:
+    """Model families with checkpoints of two stages, by name.
+
+    Raises:
+        LeftOut: there is none.
+    """
+    families = {
+        name: family
+        for name, family in families_of(tables.models).items()
+        if len({standing.stage for standing in family}) > 1
+    }
+    if not families:
+        raise LeftOut("no model family has checkpoints of two stages of training")
+    return families
+
+
+def draw_references(axes: Axes, references: Sequence[Reference], *, inches: float | None) -> None:
     """Lines at reference lengths, labelled over a panel of this width; None for no labels."""
     for reference in references:
         axes.axvline(reference.length_bytes, color=_REFERENCE_COLOR, linewidth=0.5, linestyle=(0, (1, 2)), zorder=0.5)
@@ -151,7 +159,12 @@ def _draw_references(axes: Axes, references: Sequence[Reference], *, inches: flo
             right.set_horizontalalignment("left")
 
 
-def _draw_checkpoints(axes: Axes, tables: Tables, task: str, family: Sequence[Standing]) -> None:
+def draw_checkpoints(axes: Axes, tables: Tables, task: str, family: Sequence[Standing]) -> list[Line2D]:
+    """Frontiers of the checkpoints of a model family on one task.
+
+    Returns:
+        Entries of a legend for the last checkpoint of each stage.
+    """
     bold = {standing.model for standing in last_of_stages(family).values()}
     # Bold ones last, so that they lie on top.
     for standing in sorted(family, key=lambda it: (it.model in bold, it.order)):
@@ -173,6 +186,13 @@ def _draw_checkpoints(axes: Axes, tables: Tables, task: str, family: Sequence[St
             if is_bold:
                 draw_intervals(axes, members, constant(style.color), zorder=4)
                 draw_members(axes, members, constant(style), zorder=5, size=4.4)
+    return _stage_handles(family, hollow=not tables.has_own)
+
+
+def earlier_handles(families: Iterable[Sequence[Standing]]) -> list[Line2D]:
+    """Entry of a legend for earlier checkpoints of a stage, where there are any."""
+    has_earlier = any(len(family) > len(last_of_stages(family)) for family in families)
+    return [_EARLIER] if has_earlier else []
 
 
 def _stage_handles(family: Sequence[Standing], *, hollow: bool) -> list[Line2D]:

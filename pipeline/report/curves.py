@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from pipeline.reduce.seeds import seed_spread
 from pipeline.report.palette import FLOOR_COLOR, NEUTRAL_COLOR, LineStyle
 from pipeline.report.tables import Row, Tables, is_imported, size_bytes
 
@@ -182,23 +182,15 @@ def draw_seed_band(axes: Axes, curves: Sequence[Sequence[Row]], *, color: str, e
     Returns:
         Whether there are seeds to compare.
     """
-    if len(curves) < 2:
+    spread = seed_spread(curves)
+    if not spread:
         return False
-    start = max(curve[0]["program_length_bits"] for curve in curves)
-    lengths = sorted(
-        {row["program_length_bits"] for curve in curves for row in curve if row["program_length_bits"] >= start}
-    )
-    scores = np.array(
-        [
-            [[row for row in curve if row["program_length_bits"] <= bits][-1]["test_performance"] for bits in lengths]
-            for curve in curves
-        ]
-    )
-    x = [bits / 8 for bits in lengths]
+    x = [size_bytes(row) for row in spread]
+    lowest, highest = [row["test_min"] for row in spread], [row["test_max"] for row in spread]
     axes.fill_between(
         [*x, max(end_bytes, x[-1])],
-        [*scores.min(axis=0), scores[:, -1].min()],
-        [*scores.max(axis=0), scores[:, -1].max()],
+        [*lowest, lowest[-1]],
+        [*highest, highest[-1]],
         step="post",
         color=color,
         alpha=0.16,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -85,7 +85,7 @@ def reduction_figure(tables: Tables) -> Figure:
     if not rows:
         raise LeftOut("no model family has a post-trained checkpoint and one of pre- or mid-training on the same task")
     tasks = list(dict.fromkeys(row.task for row in rows))
-    places = _places(rows)
+    places = row_places(rows)
     sizes = [size for row in rows for size in (row.reference_bytes, row.model_bytes) if size is not None]
     across = min(_MOST_ACROSS, len(tasks))
     down = -(-len(tasks) // across)
@@ -105,13 +105,9 @@ def reduction_figure(tables: Tables) -> Figure:
             set_length_axis(axes, min(sizes), max(sizes), inches=inches)
             axes.set_title(fitted(task, 8.5, inches + factors, is_bold=True), loc="left", fontweight="bold")
             axes.set_xlabel("program length")
-            for row in rows:
-                if row.task == task:
-                    place = places[row.reference.model, row.is_imported]
-                    _draw_saving(axes, row, place)
-            axes.set_ylim(max(places.values()) + 0.7, -0.7)
-            _label_rows(axes, places, is_named=number % across == 0)
-        legend_below(figure, _handles(rows, tables))
+            of_task = [row for row in rows if row.task == task]
+            draw_savings(axes, of_task, places, is_named=number % across == 0)
+        legend_below(figure, saving_handles(rows, tables))
     return figure
 
 
@@ -138,7 +134,24 @@ def _savings(tables: Tables, task: str, family: Sequence[Standing], after: Stand
     return found
 
 
-def _places(rows: Sequence[Saving]) -> dict[tuple[str, bool], float]:
+def draw_savings(
+    axes: Axes, rows: Sequence[Saving], places: Mapping[tuple[str, bool], float], *, is_named: bool = True
+) -> None:
+    """Dumbbells of one task, all but the axis of length.
+
+    Args:
+        axes: where to draw.
+        rows: savings of that task.
+        places: what `row_places` gave.
+        is_named: whether the rows are labelled.
+    """
+    for row in rows:
+        _draw_saving(axes, row, places[row.reference.model, row.is_imported])
+    axes.set_ylim(max(places.values()) + 0.7, -0.7)
+    _label_rows(axes, places, is_named=is_named)
+
+
+def row_places(rows: Sequence[Saving]) -> dict[tuple[str, bool], float]:
     """Row of each checkpoint, ours and the published apart: in training order, with a gap between model families."""
     ordered = sorted(rows, key=lambda row: (row.reference.family, row.reference.order, row.reference.model))
     places: dict[tuple[str, bool], float] = {}
@@ -202,7 +215,7 @@ def _mark(axes: Axes, size: float, place: float, style: LineStyle, imported: boo
     )
 
 
-def _label_rows(axes: Axes, places: dict[tuple[str, bool], float], *, is_named: bool) -> None:
+def _label_rows(axes: Axes, places: Mapping[tuple[str, bool], float], *, is_named: bool) -> None:
     axes.set_yticks(list(places.values()))
     axes.set_yticklabels(_row_names(places) if is_named else [])
     axes.tick_params(axis="y", length=0, labelsize=_NAME_POINTS)
@@ -210,7 +223,7 @@ def _label_rows(axes: Axes, places: dict[tuple[str, bool], float], *, is_named: 
     axes.grid(axis="x", color=GRID_COLOR, linewidth=0.5)
 
 
-def _row_names(places: dict[tuple[str, bool], float]) -> list[str]:
+def _row_names(places: Mapping[tuple[str, bool], float]) -> list[str]:
     is_mixed = len({is_imported for _, is_imported in places}) > 1
     return [
         fitted(model, _NAME_POINTS, _NAME_INCHES) + (", published" if is_mixed and is_imported else "")
@@ -218,7 +231,8 @@ def _row_names(places: dict[tuple[str, bool], float]) -> list[str]:
     ]
 
 
-def _handles(rows: Sequence[Saving], tables: Tables) -> list[Line2D]:
+def saving_handles(rows: Sequence[Saving], tables: Tables) -> list[Line2D]:
+    """Entries of a legend: the stages, the post-trained models, and what stands at the right."""
     hollow = not tables.has_own
     stages = [stage for stage in _BEFORE if any(row.reference.stage == stage for row in rows)]
     handles = [

@@ -81,6 +81,20 @@ class Tables:
             for row in rows
         ]
 
+    def only(self, task: str, models: Iterable[str] | None = None) -> Tables:
+        """The tables of one task.
+
+        Args:
+            task: label of the task.
+            models: labels of base models, None for all.
+        """
+        wanted = None if models is None else set(models)
+
+        def of(rows: list[Row]) -> list[Row]:
+            return [row for row in rows if row["task"] == task and (wanted is None or row["model"] in wanted)]
+
+        return Tables(points=of(self.points), frontier=of(self.frontier))
+
     def without(self, tasks: Iterable[str]) -> Tables:
         """The tables less some tasks."""
         left_out = set(tasks)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from pipeline.reduce.seeds import SEED_SCOPE
 from pipeline.report.axes import add_bits_axis, set_length_axis, set_score_axis
 from pipeline.report.curves import (
     common_handles,
@@ -45,7 +46,6 @@ from pipeline.report.palette import (
 from pipeline.report.style import fitted, house_style, text_inches
 from pipeline.report.tables import ORIGINS, Row, Tables, is_imported, size_bytes
 
-_SEED_SCOPE = "seed:"
 _TWIN_FACE = "#D8D8D8"
 _INCHES = 6.3
 _LABEL_INCHES = 2.2
@@ -60,7 +60,7 @@ def task_figure(tables: Tables, task: str) -> Figure:
         tables: of the study; other tasks only fix colours and markers.
         task: label of the task.
     """
-    of_task = tables.without(other for other in tables.tasks if other != task)
+    of_task = tables.only(task)
     groups = model_groups(tables.models)
     with house_style():
         if not of_task.programs(task):
@@ -72,14 +72,7 @@ def task_figure(tables: Tables, task: str) -> Figure:
             return page.figure
         figure = Figure(figsize=(_INCHES, 3.5), layout="constrained")
         axes = figure.subplots()
-        axes.set_xlabel("program length")
-        axes.set_ylabel(score_label(of_task, task))
-        low, high = score_range(of_task, task)
-        set_score_axis(axes, low, high, metric=of_task.programs(task)[0]["metric"])
-        styles = model_styles(tables.models)
-        has_bands = _draw(axes, of_task, task, of_task.models, styles)
-        draw_floor(axes, of_task.programs(task))
-        handles = [*_model_handles(of_task, of_task.models, styles), *_handles(of_task, tables, has_bands)]
+        handles = draw_curves(axes, of_task, tables, task, model_styles(tables.models))
         figure.set_size_inches(_INCHES, max(3.5, 0.16 * len(handles) + 0.5))
         figure.legend(handles=handles, loc="outside right center", frameon=False, handlelength=2.6)
         inches = _INCHES - _AROUND_INCHES - max(text_inches(str(handle.get_label()), 7) for handle in handles)
@@ -88,6 +81,30 @@ def task_figure(tables: Tables, task: str) -> Figure:
         set_length_axis(axes, min(sizes), max(sizes), inches=inches)
         add_bits_axis(axes)
     return figure
+
+
+def draw_curves(
+    axes: Axes, of_task: Tables, tables: Tables, task: str, styles: Mapping[str, ModelStyle]
+) -> list[Line2D | Patch]:
+    """Every program, the frontiers and the floor of one task, all but the axis of length.
+
+    Args:
+        axes: where to draw.
+        of_task: the rows that are drawn, all of one task; at least one is a program.
+        tables: of the study; they fix markers.
+        task: label of the task.
+        styles: of each base model.
+
+    Returns:
+        Entries of a legend.
+    """
+    axes.set_xlabel("program length")
+    axes.set_ylabel(score_label(of_task, task))
+    low, high = score_range(of_task, task)
+    set_score_axis(axes, low, high, metric=of_task.programs(task)[0]["metric"])
+    has_bands = _draw(axes, of_task, task, of_task.models, styles)
+    draw_floor(axes, of_task.programs(task))
+    return [*_model_handles(of_task, of_task.models, styles), *_handles(of_task, tables, has_bands)]
 
 
 def overview_figure(tables: Tables) -> Figure:
@@ -139,7 +156,7 @@ def _draw(axes: Axes, tables: Tables, task: str, models: Iterable[str], styles: 
         for imported in ORIGINS:
             own = [row for row in programs if is_imported(row) == imported]
             members = tables.members(task, model, imported=imported)
-            scopes = tables.scopes(task, model, imported=imported, prefix=_SEED_SCOPE)
+            scopes = tables.scopes(task, model, imported=imported, prefix=SEED_SCOPE)
             curves = [tables.members(task, model, imported=imported, scope=scope) for scope in scopes]
             end = largest_bytes(own)
             has_bands |= draw_seed_band(axes, curves, color=style.color, end_bytes=end)

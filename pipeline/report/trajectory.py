@@ -7,6 +7,7 @@ from itertools import groupby
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
 from pipeline.cell import format_bytes
@@ -37,6 +38,33 @@ def trajectory_figures(tables: Tables) -> dict[str, Figure]:
         LeftOut: no model family has three checkpoints whose order is known.
     """
     tables = drawable(tables)
+    families = ordered_families(tables)
+    lengths = told_apart(tables, list(families.values()))
+    figures = {}
+    with house_style():
+        for page in pages(tables, list(families), across=2, height=1.9):
+            set_axes(page, tables, has_lengths=False)
+            for (task, name), axes in page.panels.items():
+                handles = draw_trajectory(
+                    axes,
+                    tables,
+                    task,
+                    families[name],
+                    lengths,
+                    names_checkpoints=page.is_lowest(axes),
+                    names_stages=page.is_highest(axes),
+                )
+            add_legend(page, [*handles, *common_handles(tables)])
+            figures[page.suffix] = page.figure
+    return figures
+
+
+def ordered_families(tables: Tables) -> dict[str, list[Standing]]:
+    """Model families with enough checkpoints whose order is known, by name.
+
+    Raises:
+        LeftOut: there is none.
+    """
     families = {
         name: family
         for name, family in families_of(tables.models).items()
@@ -44,25 +72,43 @@ def trajectory_figures(tables: Tables) -> dict[str, Figure]:
     }
     if not families:
         raise LeftOut(f"no model family has {_FEWEST} checkpoints whose order in training is known")
-    lengths = told_apart(tables, list(families.values()))
+    return families
+
+
+def draw_trajectory(
+    axes: Axes,
+    tables: Tables,
+    task: str,
+    family: Sequence[Standing],
+    lengths: Sequence[int],
+    *,
+    names_checkpoints: bool = True,
+    names_stages: bool = True,
+) -> list[Line2D]:
+    """Best test score of one task within some lengths, checkpoint by checkpoint, all but the axis of scores.
+
+    Args:
+        axes: where to draw.
+        tables: of the study.
+        task: label of the task.
+        family: checkpoints in the order of training.
+        lengths: in bytes, ascending.
+        names_checkpoints: whether checkpoints are labelled below.
+        names_stages: whether stages of training are labelled above.
+
+    Returns:
+        Entries of a legend.
+    """
     styles = dict(zip(lengths, length_styles(len(lengths)), strict=True))
-    figures = {}
-    with house_style():
-        for page in pages(tables, list(families), across=2, height=1.9):
-            set_axes(page, tables, has_lengths=False)
-            for (task, name), axes in page.panels.items():
-                _set_checkpoints(axes, families[name], is_lowest=page.is_lowest(axes))
-                if page.is_highest(axes):
-                    _name_stages(axes, families[name])
-                for imported in ORIGINS:
-                    _draw(axes, tables, task, families[name], styles, imported=imported)
-            handles = [
-                line_handle(f"up to {format_bytes(size)}", style, marker=True, hollow=not tables.has_own)
-                for size, style in styles.items()
-            ]
-            add_legend(page, [*handles, *common_handles(tables)])
-            figures[page.suffix] = page.figure
-    return figures
+    _set_checkpoints(axes, family, is_lowest=names_checkpoints)
+    if names_stages:
+        _name_stages(axes, family)
+    for imported in ORIGINS:
+        _draw(axes, tables, task, family, styles, imported=imported)
+    return [
+        line_handle(f"up to {format_bytes(size)}", style, marker=True, hollow=not tables.has_own)
+        for size, style in styles.items()
+    ]
 
 
 def best_scores(

@@ -43,6 +43,8 @@ def environment(view: Path) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        # There is no compiler here; bitsandbytes, which peft imports, loads all of torch's own in vain.
+        "TORCHDYNAMO_DISABLE": "1",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "HF_HUB_OFFLINE": "1",
     }

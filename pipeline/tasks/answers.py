@@ -46,6 +46,11 @@ _STATEMENT = {
 }
 """Ways to state an answer, the most explicit first; each ends with its line or sentence."""
 
+_FRACTION_PART = r"(?:\{\s*(\d+)\s*\}|(\d))"
+"""Of LaTeX's `\\frac`, which takes a single digit without braces."""
+_TEX_OPERATORS = {"times": "×", "cdot": "·", "div": "÷"}
+_TEX_OPERATOR = re.compile(rf"\\({'|'.join(_TEX_OPERATORS)})(?![a-zA-Z])")
+
 
 def final_answer(text: str) -> Value | None:
     """The value that a worked answer comes to.
@@ -70,13 +75,13 @@ def exact_value(text: str) -> Value | None:
 
 
 def _stated_value(rest: str) -> Value | None:
-    """Of what follows a statement: the value at its beginning, else the last one, after the last equals sign if any."""
-    match = _STATED.match(rest)
-    if match is not None:
-        value = _value_of(match["value"])
-        return -value if match["sign"] and value is not None else value
-    value = _last(rest.rpartition("=")[2])
-    return _last(rest) if value is None else value
+    """Of what follows a statement: the value at its beginning, else that after its last equals sign, else the last."""
+    for text in (rest, rest.rpartition("=")[2]):
+        match = _STATED.match(text)
+        if match is not None:
+            value = _value_of(match["value"])
+            return -value if match["sign"] and value is not None else value
+    return _last(rest)
 
 
 def _last(text: str) -> Value | None:
@@ -100,9 +105,10 @@ def _value_of(text: str) -> Value | None:
 
 
 def _plain(text: str) -> str:
-    """One spelling for minus signs, thousands separators and fractions."""
+    """One spelling for minus signs, thousands separators, fractions and what LaTeX writes for a calculation."""
     text = re.sub("[−‑﹣－]", "-", text)
     text = re.sub(r"(?<=\d)(?:\{,\}|\\[,!]|[\u00a0\u2009\u202f'’])(?=\d{3}(?!\d))", ",", text)
-    text = re.sub(r"\\[dtc]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}", r" \1/\2", text)
+    text = re.sub(rf"\\[dtc]?frac\s*{_FRACTION_PART}\s*{_FRACTION_PART}", r" \1\2/\3\4", text)
+    text = _TEX_OPERATOR.sub(lambda command: _TEX_OPERATORS[command[1]], text)
     text = re.sub("[¼-¾⅐-⅞]", lambda sign: f" {unicodedata.normalize('NFKC', sign.group())}", text)
     return text.replace("⁄", "/")

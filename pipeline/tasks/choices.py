@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from pipeline.tasks.scorers import first_line, same_text
 
-_LETTER = r"(?P<letter>[B-Z](?![\w'’])|A(?![\w'’])(?!\s+(?!because\b|since\b|as\b|is\b)\w))"
-"""A capital letter by itself; for `A`, not the article of `A dog`."""
+_LETTER = r"(?P<letter>[B-Z](?![\w'’])|A(?![\w'’])(?![^\S\n]+(?!because\b|since\b|as\b|is\b)\w))"
+"""A capital letter by itself; for `A`, not the article of `A dog`, which stands in the line of its noun."""
 _AT_START = re.compile(rf"[\s*(\[]*(?:[Oo]ption\s+)?{_LETTER}")
 _STATED = re.compile(rf"\b(?i:answer|option|choice)\b(?:\s+is)?\s*:?[\s*(\[]*(?:option\s+)?{_LETTER}")
 

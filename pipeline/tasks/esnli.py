@@ -45,7 +45,7 @@ class Esnli(HubTask):
     """Task `esnli`: an explanation, then `So the answer is` and entailment, neutral or contradiction."""
 
     name = "esnli"
-    plain_version = 1
+    plain_version = 2
     metrics: tuple[str, ...] = ("accuracy",)
     template = "Premise: {premise}\nHypothesis: {hypothesis}\nAnswer:"
     stop = "\n"
@@ -76,8 +76,8 @@ class Esnli(HubTask):
 
     def score(self, output: str, example: Example) -> Mapping[str, Sequence[float]]:
         """One if the stated label is the target's."""
-        label = stated_label(output)
-        return {"accuracy": accuracy_statistics(label is not None and label == stated_label(example.target))}
+        # An explanation may state an answer of its own; the label is the last word.
+        return {"accuracy": accuracy_statistics(stated_label(output) == _LABEL.findall(example.target)[-1].lower())}
 
 
 def stated_label(output: str) -> str | None:

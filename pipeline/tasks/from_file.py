@@ -26,7 +26,7 @@ from pipeline.tasks.scorers import (
 from pipeline.tasks.splits import fair_order
 from pipeline.yaml_values import Document, shown
 
-FORMAT = 2
+FORMAT = 3
 """Raise it when the score of the same file could change: it is part of the version of every such task."""
 
 REQUIRED = (*("name", "template", "target", *SPLITS), "metrics", "max_new_tokens", "instruction", "licence")
@@ -130,7 +130,7 @@ class _Reader:
         template = self._text("template")
         stop = self._text("stop", default="\n")
         target = self._text("target")
-        fields = self._template_fields(template, target)
+        fields = self._template_fields(template, target, stop)
         metrics = self._metrics()
         scorer = self._scorer(metrics)
         max_new_tokens = self._max_new_tokens()
@@ -180,7 +180,7 @@ class _Reader:
             self.wrong("name", f"{name!r} is the name of a packaged task")
         return name
 
-    def _template_fields(self, template: str, target: str) -> list[str]:
+    def _template_fields(self, template: str, target: str, stop: str) -> list[str]:
         if not template:
             return []
         try:
@@ -197,6 +197,10 @@ class _Reader:
             self.wrong("template", "it holds no field such as {question}")
         elif not parts[0][0]:
             self.wrong("template", "it must start with literal text, such as 'Question: '")
+        elif parts[0][1] is None:
+            self.wrong("template", "before its first field it may hold no doubled braces")
+        elif stop in parts[0][0]:
+            self.wrong("template", f"before its first field it may not hold the stop text {stop!r}")
         if target in fields:
             self.wrong("template", f"it gives away the target column {target!r}")
         return fields

@@ -105,8 +105,11 @@ def mistake_in(instructions: Instructions) -> str | None:
         if wanted != {key for key, value in arguments.items() if value}:
             return f"{name} without its arguments"
         one = checkers.InputExample(key=0, instruction_id_list=[name], prompt="", kwargs=[dict(arguments)])
+        words = [word for value in arguments.values() for word in (value if isinstance(value, list) else [value])]
         try:
-            checkers.test_instruction_following_strict(one, "A sentence of five words.")
+            # A checker of several words stops at the first one that decides: at one that is missing, or that is there.
+            for answer in ("A sentence of five words.", " ".join(map(str, words))):
+                checkers.test_instruction_following_strict(one, answer)
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, re.error):
             return f"{name} with arguments that its checker does not take"
     return None

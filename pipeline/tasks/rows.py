@@ -153,7 +153,7 @@ def _tsv(path: Path, places: Iterable[str]) -> Iterator[Row]:
 def _json_object(line: str, where: str) -> Row:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is not JSON: {error}") from error
     if not isinstance(row, dict):
         raise ValueError(f"{where} is no JSON object")

@@ -1,30 +1,62 @@
-"""One process of a team that adapts a model outside of the pipeline; writes what was learned. Started by tests.
-
-python adapt_once.py MODEL FAMILY RESOURCES_JSON PARAMETERS_JSON OUT [STOP_AFTER_STEPS]
-"""
+"""One process of a team that adapts a model outside of the pipeline; writes what was learned. Started by tests."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import sys
+from collections.abc import Mapping, Sequence
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from pipeline import catalog
-from pipeline.adapt import Training, adapt
-from pipeline.adapt.processes import agree, join, rank
-from pipeline.checkpoints import Checkpoints
-from pipeline.decoder_parts.base import load
-from pipeline.families.common import head_ids, train_rows
-from pipeline.protocols import EncodeContext
-from pipeline.resources import Resources
+PRELOADED = ["torch", "peft", "accelerate", "deepspeed", "transformers.models.llama.modeling_llama", "pipeline.adapt"]
+"""What takes seconds to import: once for all processes of the tests, each of which is forked from one that has it."""
 
 
-def main(model_folder: str, family_name: str, resources: str, parameters: str, out: str, stop_after: str = "") -> None:
+def start(place: Mapping[str, str], log: Path, arguments: Sequence[str]) -> ForkServerProcess:
+    """Starts one process of a team.
+
+    Args:
+        place: its variables.
+        log: where it prints to.
+        arguments: those of `adapt_once`.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    process = context.Process(target=_become, args=(dict(place), log, arguments))
+    process.start()
+    return process
+
+
+def _become(place: dict[str, str], log: Path, arguments: Sequence[str]) -> None:
+    import torch
+
+    os.environ.update(place)
+    with log.open("w") as file:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(file.fileno(), stream.fileno())
+    torch.set_num_threads(1)
+    adapt_once(*arguments)
+
+
+def adapt_once(
+    model_folder: str, family_name: str, resources: str, parameters: str, out: str, stop_after: str = ""
+) -> None:
+    """Adapts, and lets the first process write updates and facts into the folder `out`."""
+    import numpy as np
+
+    from pipeline import catalog
+    from pipeline.adapt import Training, adapt
+    from pipeline.adapt.processes import agree, join, rank
+    from pipeline.checkpoints import Checkpoints
+    from pipeline.decoder_parts.base import load
+    from pipeline.families.common import head_ids, train_rows
+    from pipeline.protocols import EncodeContext
+    from pipeline.resources import Resources
+
     join()
     loaded = load(model_folder)
     tokenizer = loaded[1]
@@ -78,9 +110,3 @@ def main(model_folder: str, family_name: str, resources: str, parameters: str, o
         updates = [after - first for after, first in zip(adapted.weights, before, strict=True)]
         np.savez(Path(out) / "updates.npz", *updates)
         (Path(out) / "facts.json").write_text(json.dumps(adapted.facts))
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(1)
-    main(*sys.argv[1:])

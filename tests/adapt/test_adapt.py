@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,8 @@ import pytest
 from pipeline.resources import DATA_PARALLEL, strategy_names
 from pipeline.team import Place, free_port
 
-ROOT = Path(__file__).resolve().parents[2]
+from .adapt_once import start
+
 PARAMETERS: dict[str, dict[str, Any]] = {
     # 20 examples in batches of 8: the last one of a pass leaves a process without an example of its own.
     "lora": {"examples": 20, "epochs": 2},
@@ -34,18 +32,16 @@ def adapt_once(
     number = resources.get("processes", 1)
     in_team = number > 1 or "strategy" in resources
     port = free_port()
-    settings = json.dumps({**PARAMETERS[family], **parameters})
-    command = [sys.executable, str(Path(__file__).with_name("adapt_once.py")), str(model), family]
-    command += [json.dumps(resources), settings, str(out), *([] if stop_after is None else [str(stop_after)])]
-    processes = []
-    for rank in range(number):
+    arguments = [str(model), family, json.dumps(resources), json.dumps({**PARAMETERS[family], **parameters}), str(out)]
+    arguments += [] if stop_after is None else [str(stop_after)]
+    processes, logs = [], [out / f"log-{rank}.txt" for rank in range(number)]
+    for rank, log in enumerate(logs):
         place = Place(rank=rank, world_size=number, local_rank=rank, address="127.0.0.1", port=port)
-        env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | (place.environment() if in_team else {})
-        processes.append(
-            subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        )
-    said = [process.communicate()[0] for process in processes]
-    failed = any(process.returncode for process in processes)
+        processes.append(start(place.environment() if in_team else {}, log, arguments))
+    for process in processes:
+        process.join()
+    said = [log.read_text() for log in logs]
+    failed = any(process.exitcode for process in processes)
     assert failed == (stop_after is not None), "\n".join(said)
     if failed:
         assert all("StoppedError" in text for text in said), "\n".join(said)

@@ -2,63 +2,91 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM
 
+from pipeline.adapt.attention import attends_by_text, attention_by_text
 from pipeline.adapt.engines import make_engine
 from pipeline.adapt.train import LINE_TOKENS, _lines, _nll_nats
 
 LONG = [*range(20, 250)]
+HEAD = [5, 6]
 
 
+def window_model(_: Path) -> Any:
+    """A model of random weights that looks back over eight tokens."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return MistralForCausalLM(MistralConfig(vocab_size=256, num_key_value_heads=2, sliding_window=8, **sizes))
+
+
+def packaged_model(folder: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+
+
+@pytest.mark.parametrize("make_model", [packaged_model, window_model], ids=["all", "window"])
+@pytest.mark.parametrize("attention", [attention_by_text, nullcontext], ids=["by text", "by line"])
 @pytest.mark.parametrize(
     "rows",
     [
         [[7, 8, 9, 10, 11, 12]],
         [[7], [8, 9, 10, 11], [200, 3, 40, 41, 42, 43, 44, 45], [7, 8]],
-        [[7, 8], LONG, [9, 10, 11], LONG[::-1], LONG[:100]],  # two lines of several texts
+        [[7, 8], LONG, [9, 10, 11], LONG[::-1], LONG[:100]],  # by line: two lines of several texts
     ],
-    ids=["one", "one line", "two lines"],
+    ids=["one", "short", "long"],
 )
-def test_rows_do_not_see_each_other(tiny_model: Path, rows: list[list[int]]) -> None:
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype="float32")
-    head = [5, 6]
+def test_rows_do_not_see_each_other(tiny_model: Path, make_model: Any, attention: Any, rows: list[list[int]]) -> None:
+    model = make_model(tiny_model)
     weights = [*model.parameters()]
-    engine = make_engine(
-        model,
-        weights,
-        [1e-3] * len(weights),
-        weight_decay=0.0,
-        accumulation=1,
-        bf16=False,
-        micro_batch=1,
-        strategy="ddp",
-    )
     alone = sum(
-        cross_entropy(model(torch.tensor([head + row])).logits[0, 1:-1], torch.tensor(row), reduction="sum")
+        cross_entropy(model(torch.tensor([HEAD + row])).logits[0, 1:-1], torch.tensor(row), reduction="sum")
         for row in rows
     )
-    packed = _nll_nats(engine, head, rows)
-    torch.testing.assert_close(packed, alone, rtol=1e-6, atol=1e-4)
-
-    packed.backward()
-    gradients = [weight.grad.clone() for weight in weights]
-    model.zero_grad()
     alone.backward()
-    for gradient, weight in zip(gradients, weights, strict=True):
-        torch.testing.assert_close(gradient, weight.grad, rtol=1e-4, atol=1e-6)
+    wanted = [weight.grad.clone() for weight in weights]
+    model.zero_grad()
+    with attention(model):
+        engine = make_engine(
+            model,
+            weights,
+            [1e-3] * len(weights),
+            weight_decay=0.0,
+            accumulation=1,
+            bf16=False,
+            micro_batch=1,
+            strategy="ddp",
+        )
+        packed = _nll_nats(engine, HEAD, rows)
+        packed.backward()
+    torch.testing.assert_close(packed, alone, rtol=1e-6, atol=1e-4)
+    for gradient, weight in zip(wanted, weights, strict=True):
+        torch.testing.assert_close(weight.grad, gradient, rtol=1e-4, atol=1e-5)
+
+
+def test_attention_by_text_computes_no_product_of_two_texts(tiny_model: Path) -> None:
+    model = packaged_model(tiny_model)
+    with attention_by_text(model), torch.profiler.profile(record_shapes=True) as profile:
+        assert attends_by_text(model)
+        model(torch.tensor([[7, 8, 9, 7, 8]]), position_ids=torch.tensor([[0, 1, 2, 0, 1]]), use_cache=False)
+    assert not attends_by_text(model)
+    calls = [event for event in profile.events() if event.name == "aten::scaled_dot_product_attention"]
+    lengths = [tuple(shape[2] for shape in call.input_shapes[:3]) for call in calls]
+    assert lengths == [(3, 3, 3), (2, 2, 2)] * model.config.num_hidden_layers
 
 
 def test_lines_are_of_about_equal_length_and_hold_every_text() -> None:
     texts = [[number] * length for number, length in enumerate([3, 200, 50, 5, 250, 60, 400, 1])]
-    lines = _lines(texts)
+    lines = _lines(texts, LINE_TOKENS)
     assert sorted(text for line in lines for text in line) == texts
     assert sorted(sum(map(len, line)) for line in lines) == [469, 500]  # 969 tokens
-    assert [sum(map(len, line)) for line in _lines([[1] * 300, [2] * 299, [3] * 298])] == [300, 597]
-    assert len(_lines([[1] * 300, [2] * 100])) == 1
+    assert [sum(map(len, line)) for line in _lines([[1] * 300, [2] * 299, [3] * 298], LINE_TOKENS)] == [300, 597]
+    assert len(_lines([[1] * 300, [2] * 100], LINE_TOKENS)) == 1
     assert LINE_TOKENS == 512
+    assert len(_lines(texts, math.inf)) == 1

@@ -137,7 +137,7 @@ def test_every_family_and_task_is_known_here() -> None:
         ({"experiment_name": "online-coding"}, "unknown experiment 'online-coding'; did you mean online_coding?"),
         ({"dataset_name": "allenai/nlb"}, "unknown data set 'allenai/nlb'; did you mean allenai/nllb?"),
         ({"performance": 1.5}, "performance 1.5 of meta-math/MetaMathQA is above 1"),
-        ({"dataset_name": "allenai/nllb", "performance": 101.0}, "above 100"),
+        ({"dataset_name": "allenai/nllb", "performance": 101.0}, "'performance' must be a number from 0 to 100"),
         ({"experiment_name": "icl"}, "strategy_hparams of icl: 'total_samples' must be a number"),
         (
             {"experiment_name": "online_coding", "strategy_hparams": {"current_epoch": "1"}},

@@ -50,6 +50,12 @@ def test_all_mistakes_in_one_message(write_config: WriteConfig) -> None:
         assert words in text
 
 
+def test_a_file_is_no_folder_for_the_data(write_config: WriteConfig, tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(GridError, match="taken is a file; name a folder"):
+        read_config(write_config([], out=str(tmp_path / "taken")))
+
+
 def test_keys_that_are_missing(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("name: birds\n")
     with pytest.raises(GridError) as caught:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from pipeline.make_data.overlap import GRAM_WORDS, NEAR, SHINGLE_WORDS, TestItems, near_duplicates
+from pipeline.make_data.overlap import GRAM_WORDS, NEAR, SHINGLE_WORDS, TestItems, item_texts, near_duplicates
 from pipeline.tasks.splits import normalised
 
 
@@ -80,3 +80,14 @@ def test_every_item_counts_by_itself() -> None:
     """Half of one item and half of another one make no whole."""
     items = TestItems([words(0, 40), words(100, 140)])
     assert not items.are_in(f"{words(0, 15)} {words(100, 115)}")
+
+
+def test_a_short_field_is_no_test_item_by_itself() -> None:
+    question = "In which of these years did the first lighthouse burn down?"
+    fields = [question, "1890", "4", "None of these", "yes"]
+    assert item_texts(fields) == [question]
+    assert item_texts(["What is 2 + 2?", "3", "4"]) == ["What is 2 + 2?"]
+    items = TestItems([*item_texts(fields), *item_texts(["What is 2 + 2?", "3", "4"])])
+    assert items.are_in(f"Tell me: {question}")
+    assert items.are_in("What is 2 + 2? Is it 4?")
+    assert not items.are_in("Write 4 sentences, and say yes to none of these.")

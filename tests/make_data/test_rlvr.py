@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.make_data.rlvr import FIXED_OPTIONS, instructions_of
+from pipeline.make_data.verifiers import VERIFIERS
 from pipeline.tasks.ifeval_checkers import mistake_in, verdicts
 
 FIELDS: dict[str, Any] = dict.fromkeys(
@@ -31,7 +32,7 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
         "Le chat dort sur le canapé pendant que la pluie tombe dehors.",
         "The cat sleeps on the sofa while the rain falls outside.",
     ),
-    ({"func_name": "verify_paragraph_count", "N": 2}, "One.\n* * *\nTwo.".replace("* * *", "***"), "One."),
+    ({"func_name": "verify_paragraph_count", "N": 2}, "One.\n***\nTwo.", "One."),
     ({"func_name": "validate_word_constraint", "N": 3, "quantifier": "at least"}, "a b c", "a b"),
     ({"func_name": "validate_word_constraint", "N": 3, "quantifier": "at most"}, "a b c", "a b c d"),
     ({"func_name": "validate_word_constraint", "N": 20, "quantifier": "around"}, "a " * 22, "a " * 23),
@@ -96,6 +97,18 @@ def test_all_functions_of_the_data_are_known() -> None:
 def test_what_cannot_be_read(ground_truth: object, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         instructions_of(ground_truth)
+
+
+def test_prompts_ask_for_the_divider_that_the_checker_counts() -> None:
+    """An answer that does as the published prompt says would never be accepted."""
+    constraint = json.dumps(FIELDS | {"func_name": "verify_paragraph_count", "N": 2})
+    asked = "Write two paragraphs. You separate paragraphs using the markdown divider: * * *"
+    found = VERIFIERS["ifeval"].read({"prompt": asked, "ground_truth": constraint})
+    assert found.prompt == "Write two paragraphs. You separate paragraphs using the markdown divider: ***"
+    assert VERIFIERS["ifeval"].accepts(found, "One.\n***\nTwo.")
+    assert not VERIFIERS["ifeval"].accepts(found, "One.\n* * *\nTwo.")
+    other = json.dumps(FIELDS | {"func_name": "validate_no_commas"})
+    assert VERIFIERS["ifeval"].read({"prompt": "Sing * * * now.", "ground_truth": other}).prompt == "Sing * * * now."
 
 
 def test_a_field_that_is_null_is_an_argument_that_is_missing() -> None:

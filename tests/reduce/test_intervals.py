@@ -9,9 +9,12 @@ from pipeline.metrics import METRICS
 from pipeline.reduce import intervals
 from pipeline.reduce.intervals import (
     NO_INTERVAL,
+    NORMAL_QUANTILE,
     Floats,
     percentile_interval,
+    proportion_score,
     resampled_performances,
+    resampled_score,
     wilson_interval,
 )
 
@@ -114,3 +117,37 @@ def test_programs_with_damaged_statistics_do_not_disturb_others() -> None:
     wrong, right = resampled_performances(metric, [np.ones((4, 3)), np.ones((4, 2))])
     assert wrong is None
     assert right is not None and right.tolist() == [100.0] * len(right)
+
+
+@pytest.mark.parametrize("num_correct", [0, 3, 40, 97, 100])
+def test_score_of_a_proportion_passes_where_wilson_ends(num_correct: int) -> None:
+    low, high = wilson_interval(num_correct, 100)
+    assert low is not None and high is not None
+    if low > 0:
+        assert proportion_score(num_correct, 100, low) == pytest.approx(NORMAL_QUANTILE)
+    if high < 100:
+        assert proportion_score(num_correct, 100, high) == pytest.approx(-NORMAL_QUANTILE)
+
+
+def test_score_of_a_proportion_at_the_ends_of_the_scale() -> None:
+    assert proportion_score(30, 100, 0) == np.inf and proportion_score(30, 100, 100) == -np.inf
+    assert proportion_score(100, 100, 100) == 0 and proportion_score(30, 100, 120) == -np.inf
+
+
+def test_score_of_resamples_passes_where_the_percentile_interval_ends() -> None:
+    values = np.random.default_rng(1).normal(40, 5, size=2000)
+    low, high = percentile_interval(values)
+    assert low is not None and high is not None
+    assert resampled_score(values, low) == pytest.approx(NORMAL_QUANTILE, abs=0.01)
+    assert resampled_score(values, high) == pytest.approx(-NORMAL_QUANTILE, abs=0.01)
+    assert resampled_score(values, 40) == pytest.approx(0, abs=0.1)
+    assert 3 < resampled_score(values, -1000) < 4  # no proof that it could never be
+
+
+def test_resamples_without_a_value_are_beyond_either_end() -> None:
+    values = np.arange(1000, dtype=np.float64)
+    few, many = values.copy(), values.copy()
+    few[:10], many[:50] = np.nan, np.nan
+    low, high = percentile_interval(few)
+    assert low is not None and high is not None and low < 30 and high > 980
+    assert percentile_interval(many) == NO_INTERVAL

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.reduce.merge import merge_shards, read_statistics
+from pipeline.reduce.merge import read_statistics
+from pipeline.seals import seal
 from pipeline.store import Study
 
-from .conftest import NOW, MakeStudy, correct, shard_row
+from .conftest import NOW, MakeStudy, compact, correct, merge, shard_row
 
 
 def attempt_row(cell_id: str, attempt: int, cause: str) -> dict[str, Any]:
@@ -36,9 +38,8 @@ def test_completeness(make_study: MakeStudy) -> None:
     study.record_attempts([attempt_row(failed["cell_id"], 2, "program-memory")])
     study.record_attempts([attempt_row(failed["cell_id"], 1, "code")])
     study.record_attempts([attempt_row(done["cell_id"], 1, "code")])  # it worked later
-    merged = merge_shards([study])
-    completeness = merged.completeness
-    assert {row["cell_id"] for row in merged.rows} == {done["cell_id"], infeasible["cell_id"]}
+    rows, completeness = merge([study])
+    assert {row["cell_id"] for row in rows} == {done["cell_id"], infeasible["cell_id"]}
     assert (completeness.num_planned, completeness.num_ok, completeness.num_infeasible) == (5, 1, 1)
     (failure,) = completeness.failed
     assert (failure.cell_id, failure.cause, failure.num_attempts) == (failed["cell_id"], "program-memory", 2)
@@ -50,14 +51,14 @@ def test_completeness(make_study: MakeStudy) -> None:
 
 
 def test_without_a_plan_every_shard_counts(make_study: MakeStudy) -> None:
-    completeness = merge_shards([make_study([shard_row("a"), shard_row("b")])]).completeness
+    _, completeness = merge([make_study([shard_row("a"), shard_row("b")])])
     assert completeness.num_planned == completeness.num_ok == 2
     assert completeness.is_complete
 
 
 def test_empty_folder(tmp_path: Path) -> None:
-    merged = merge_shards([Study(tmp_path / "nothing")])
-    assert merged.rows == [] and merged.completeness.num_planned == 0
+    rows, completeness = merge([Study(tmp_path / "nothing")])
+    assert rows == [] and completeness.num_planned == 0
 
 
 def truncate(path: Path) -> None:
@@ -79,15 +80,20 @@ def make_other_cell(path: Path) -> None:
     study.shard_path(other["cell_id"]).replace(path)
 
 
+def rewrite(path: Path, table: pa.Table) -> None:
+    with path.open("wb") as file:
+        pq.write_table(table, file)
+        seal(file)
+
+
 def make_old(path: Path) -> None:
     table = pq.ParquetFile(path).read()
-    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"schema_version": b"0"}), path)
+    rewrite(path, table.replace_schema_metadata({**table.schema.metadata, b"schema_version": b"0"}))
 
 
 def break_rule(path: Path) -> None:
     table = pq.ParquetFile(path).read()
-    rows = [{**table.to_pylist()[0], "payload_bits": 8}]
-    pq.write_table(type(table).from_pylist(rows, schema=table.schema), path)
+    rewrite(path, type(table).from_pylist([{**table.to_pylist()[0], "payload_bits": 8}], schema=table.schema))
 
 
 @pytest.mark.parametrize("damage", [truncate, empty, make_foreign, make_other_cell, make_old, break_rule])
@@ -96,14 +102,14 @@ def test_bad_shard_is_quarantined_and_not_done(make_study: MakeStudy, damage: Ca
     study = make_study([good, bad], planned=[good, bad])
     path = study.shard_path(bad["cell_id"])
     damage(path)
-    merged = merge_shards([study])
-    assert [row["cell_id"] for row in merged.rows] == [good["cell_id"]]
-    assert [name for name, _ in merged.completeness.quarantined] == [str(path)]
-    assert merged.completeness.missing == ("sums / tiny / icl",)
+    rows, completeness = merge([study])
+    assert [row["cell_id"] for row in rows] == [good["cell_id"]]
+    assert [name for name, _ in completeness.quarantined] == [str(path)]
+    assert completeness.missing == ("sums / tiny / icl",)
     assert not path.exists() and len(list(study.quarantine.glob("*.parquet"))) == 1
     # The cell can be done again, and then counts.
     assert study.commit_shard(bad)
-    assert merge_shards([study]).completeness.is_complete
+    assert merge([study])[1].is_complete
 
 
 def test_quarantine_that_cannot_be_made_is_not_fatal(make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +120,7 @@ def test_quarantine_that_cannot_be_made_is_not_fatal(make_study: MakeStudy, monk
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Study, "quarantine_shard", refuse)
-    ((_, reason),) = merge_shards([study]).completeness.quarantined
+    ((_, reason),) = merge([study])[1].quarantined
     assert "could not be moved (Permission denied)" in reason
 
 
@@ -124,16 +130,21 @@ def test_duplicates_lowest_attempt_then_smallest_digest(make_study: MakeStudy) -
         [shard_row("a", attempt=1, program_sha256="f" * 64), shard_row("b", program_sha256="b" * 64)], name="second"
     )
     for folders in ([first, second], [second, first]):
-        merged = merge_shards(folders)
-        kept = {row["cell_id"]: row["program_sha256"][0] for row in merged.rows}
+        rows, completeness = merge(folders)
+        kept = {row["cell_id"]: row["program_sha256"][0] for row in rows}
         assert kept == {shard_row("a")["cell_id"]: "f", shard_row("b")["cell_id"]: "b"}
-        assert len(merged.completeness.duplicates) == 2
-        for duplicate in merged.completeness.duplicates:
+        assert completeness.num_duplicates == len(completeness.duplicates) == 2
+        for duplicate in completeness.duplicates:
             assert duplicate.kept.startswith(str(second.folder)) and duplicate.dropped.startswith(str(first.folder))
             assert not duplicate.is_same_program
 
 
 def test_statistics_are_read_on_demand(make_study: MakeStudy) -> None:
-    merged = merge_shards([make_study([shard_row("a", test=correct(2, 3))])])
-    assert "statistics" not in merged.rows[0]["test"]
-    assert read_statistics(merged.rows[0]).tolist() == [[1, 1], [1, 1], [0, 1]]
+    study = make_study([shard_row("a", test=correct(2, 3))])
+    compact(study, "more", [shard_row(name, test=correct(number, 3)) for number, name in enumerate(("b", "c"))])
+    rows, _ = merge([study])
+    assert all("statistics" not in row["test"] for row in rows)
+    found = dict(zip([row["cell_id"] for row in rows], read_statistics(rows), strict=True))
+    assert found[shard_row("a")["cell_id"]].tolist() == [[1, 1], [1, 1], [0, 1]]
+    assert found[shard_row("b")["cell_id"]].tolist() == [[0, 1], [0, 1], [0, 1]]
+    assert found[shard_row("c")["cell_id"]].tolist() == [[1, 1], [0, 1], [0, 1]]

@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from pipeline.reduce import Reduction, reduce_studies
-from pipeline.reduce.terminal import contrast_lines, format_score, print_reduction
+from pipeline.reduce.terminal import contrast_lines, dominance_lines, print_reduction
 
 from .conftest import MakeStudy, Row, shard_row
 
@@ -37,7 +37,7 @@ def test_all_parts(make_study: MakeStudy) -> None:
     for part in ("1000 B", "8,000", "90.0", "85.0", "[64.0, 94.8]", "budget=1 KiB lr=0.1 seed=1"):
         assert part in text
     assert "rank" not in text  # the same for all
-    assert "> 1010 B (largest program)" in text
+    assert "> 1010 B" in text and "from 1000 B" in text and "none reaches" in text
     assert "sums: at <= 1 KiB tiny is above tiny@random-1 by 70.0 [50.0, 90.0] points of accuracy" in text
     assert "impossible: no program, all cells are infeasible" in text
     assert "3 of 4 cells done (2 programs, 1 infeasible), 0 failed, 1 missing" in text
@@ -79,6 +79,55 @@ def test_contrast_lines() -> None:
     assert contrast_lines([contrast(5.0, 1.0, 9.0) | {"is_largest_common": False}]) == []
 
 
-def test_format_score() -> None:
-    values = {None: "none", 0.0: "0.0", 31.24: "31.2", 0.31: "0.31", -0.31: "-0.31", 0.004: "0.004"}
-    assert {value: format_score(value) for value in values} == values
+def dominance(ratio: float | None, low: float | None, high: float | None, **changes: object) -> Row:
+    return {
+        "task": "sums",
+        "model": "tiny",
+        "programs": "view:data",
+        "reference_programs": "view:inference",
+        "is_imported": False,
+        "reference_is_imported": False,
+        "metric": "accuracy",
+        "performance_from": 10.0,
+        "performance_to": 45.0,
+        "ratio": ratio,
+        "ratio_low": low,
+        "ratio_high": high,
+    } | changes
+
+
+def test_dominance_lines() -> None:
+    data, inference, end = "view:data", "view:inference", "accuracy 10.0 to 45.0"
+    assert dominance_lines([dominance(2.31, 1.8, 3.0)]) == [
+        f"sums / tiny: {data} is 2.3 [1.8, 3.0] times shorter than {inference}, {end}"
+    ]
+    assert dominance_lines([dominance(0.25, 0.2, 0.5)]) == [
+        f"sums / tiny: {inference} is 4.0 [2.0, 5.0] times shorter than {data}, {end}"
+    ]
+    assert dominance_lines([dominance(0.25, 0.2, None)]) == [
+        f"sums / tiny: {inference} is 4.0 [?, 5.0] times shorter than {data}, {end}"
+    ]
+    assert dominance_lines([dominance(1.5, 0.9, 2.0)]) == [
+        f"sums / tiny: {data} may be 1.5 [0.90, 2.0] times shorter than {inference}, {end}"
+    ]
+    assert dominance_lines([dominance(1500.0, None, None, is_imported=True, reference_is_imported=True)]) == [
+        f"sums / tiny: {data} is 1,500 times shorter than {inference}, {end}, imported"
+    ]
+    assert dominance_lines(
+        [dominance(3.0, None, None, programs="all", reference_programs="all", reference_is_imported=True)]
+    ) == [f"sums / tiny: all is 3.0 times shorter than all, imported, {end}"]
+    assert dominance_lines([dominance(None, None, None)]) == []
+
+
+def test_fits_into_100_columns(make_study: MakeStudy) -> None:
+    twin = {"model": "smollm2-135m@random-1", "model_identity": "2" * 64}
+    rows = [
+        shard_row("a", model="smollm2-135m", length_bytes=1000, validation=18, test=17),
+        shard_row("b", **twin, length_bytes=70_000, validation=2, test=3),
+    ]
+    console = Console(file=io.StringIO(), width=100)
+    print_reduction(reduce_studies([make_study(rows).folder]), console)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 100
+    assert any(line.count("from 1000 B") == 5 for line in lines)  # no cell is folded

@@ -24,6 +24,9 @@ OPTIONS = {"A": "a dog", "B": "Paris", "C": "42", "D": "Paris, France"}
         ("A", "A"),
         ("A.", "A"),
         ("A because it barks", "A"),
+        ("A\nQuestion: next", "A"),  # what B gets for the same, A gets too
+        ("B\nQuestion: next", "B"),
+        ("The answer is A\nSo it is.", "A"),
         ("A dog", "A"),  # the text of the option
         ("A cat", None),
         ("a dog.", "A"),

@@ -103,3 +103,7 @@ def test_score() -> None:
     example = Example(input={"premise": "", "hypothesis": ""}, target="So. So the answer is neutral.")
     assert Esnli().score("I guess. So the answer is neutral", example) == {"accuracy": [1, 1]}
     assert Esnli().score("I guess. So the answer is entailment", example) == {"accuracy": [0, 1]}
+    stating = Example(input={}, target="Some say the answer is entailment. So the answer is neutral.")
+    assert Esnli().score("So the answer is neutral.", stating) == {"accuracy": [1, 1]}
+    assert Esnli().score("So the answer is entailment.", stating) == {"accuracy": [0, 1]}
+    assert Esnli().score("I do not know.", stating) == {"accuracy": [0, 1]}

@@ -145,6 +145,8 @@ def test_six_mistakes_in_one_message(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
+        ("Country: {", "Country }}: {", "before its first field it may hold no doubled braces"),
+        ("Country: {", "A task.\\nCountry: {", r"before its first field it may not hold the stop text '\n'"),
         ("{country}\\nCapital:", "{contry}\\nCapital:", "no text or whole number in the column 'contry'"),
         ("Country: {country}\\nCapital:", "{country} has", "must start with literal text"),
         ("Country: {country}", "Country:", "holds no field"),
@@ -176,6 +178,7 @@ def test_each_mistake(tmp_path: Path, old: str, new: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [("{", "line 21 of train.jsonl is not JSON"), ("[1]", "line 21 of train.jsonl is no JSON object"),
+     ("[" * 100_000, "line 21 of train.jsonl is not JSON"),
      ('{"country": null, "capital": "x"}', "row 21 of train.jsonl")],
 )  # fmt: skip
 def test_broken_rows(tmp_path: Path, line: str, words: str) -> None:

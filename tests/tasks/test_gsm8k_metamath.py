@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.protocols import SPLITS, Example
 from pipeline.tasks.gsm8k import Gsm8k
-from pipeline.tasks.gsm8k_metamath import Gsm8kMetamath
+from pipeline.tasks.gsm8k_metamath import METAMATH, Gsm8kMetamath
 from pipeline.tasks.splits import normalised
 
 NUM_TRAIN, NUM_TEST = 40, 10
@@ -68,6 +69,14 @@ def test_no_descendant_of_a_scored_question_is_left(task: Gsm8kMetamath) -> None
     kept = [item.target.split("\n")[-2] for item in task.split("train") if "####" in item.target]
     assert not answers & set(kept)
     assert sorted(kept) == sorted(4 * list(set(kept)))  # all four kinds of every other question are there
+
+
+def test_published_rows_without_the_origins_are_refused(task: Gsm8kMetamath) -> None:
+    """With another spelling of the origins nothing would be left out, and nobody would see it."""
+    of_gsm8k = {"train": gsm8k_rows(NUM_TRAIN, 0), "test": gsm8k_rows(NUM_TEST, 1000)}
+    row = {"query": "What is 1/2?", "response": "The answer is: 1/2", "original_question": "(see the other file)"}
+    with pytest.raises(UserError, match="only 0 of 8 validation questions are an original_question"):
+        task.make_splits({"metamath": [row] * METAMATH.num_rows, **of_gsm8k})
 
 
 def test_scored_items_are_those_of_gsm8k(task: Gsm8kMetamath) -> None:

@@ -97,6 +97,14 @@ def test_they_are_all_that_the_package_has() -> None:
     assert set(KNOWN) == set(INSTRUCTION_DICT)
 
 
+@pytest.mark.parametrize("name", ["keywords:existence", "keywords:forbidden_words"])
+def test_a_later_word_that_its_checker_does_not_take_is_a_mistake(name: str) -> None:
+    """The checker stops at the first word that decides, so that most answers would hide the other one."""
+    argument = name.partition(":")[2].replace("existence", "keywords")
+    wanted = Instructions.of([name], [{argument: ["aardvark", "zebra ("]}])
+    assert mistake_in(wanted) == f"{name} with arguments that its checker does not take"
+
+
 @pytest.mark.parametrize("name", list(KNOWN))
 def test_an_empty_answer_follows_nothing(name: str) -> None:
     assert verdicts(instructions(name), "", " \n") == ((False,), (False,))
