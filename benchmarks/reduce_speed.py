@@ -7,8 +7,8 @@ rows, compacted with 64 items a split up to 100,000 of them, and `--shards` shar
 process of its own; of several the fastest counts. What is measured:
 
 * reduce: `reduce_studies`, with all tables.
-* stream: the part of it that touches every row, `stream_points`: merge, rules, points, frontiers. The rest is comparisons
-  and intervals of curves, whose time depends on models, scopes and items, and not on the number of rows.
+* stream: the part of it that touches every row, `stream_points`: merge, rules, points, frontiers. The rest is
+  comparisons and intervals of curves, whose time depends on models, scopes and items, and not on the number of rows.
 * scan: `pyarrow.parquet.ParquetFile.iter_batches` of exactly the columns that reduce reads, whose batches are dropped.
 * notebook: `pandas.read_parquet` of these columns, then groups of task and model sorted by length, and the programs
   that beat the running maximum. Up to a million rows: it holds all of them.

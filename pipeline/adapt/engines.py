@@ -48,10 +48,18 @@ class Replicated:
         """What the optimiser keeps in this process."""
         return _num_bytes(self._optimizer.state)
 
-    def logits(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Logits [rows, tokens, vocabulary] of token ids [rows, tokens] at positions [rows, tokens]."""
+    def logits(self, ids: torch.Tensor, positions: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """Logits [rows, places, vocabulary] after some tokens of each row.
+
+        Args:
+            ids: token ids [rows, tokens].
+            positions: of the tokens [rows, tokens].
+            places: numbers of the tokens that logits are wanted after [places], the same in all rows.
+        """
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
-            logits: torch.Tensor = self._model(ids, position_ids=positions, use_cache=False).logits
+            logits: torch.Tensor = self._model(
+                ids, position_ids=positions, use_cache=False, logits_to_keep=places
+            ).logits
         return logits
 
     def step(self, share: float, losses: Any) -> float:

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from pipeline.adapt.attention import attention_by_text
 from pipeline.adapt.engines import Floats, Replicated, make_engine
+from pipeline.adapt.loss import IGNORED, nll_nats
 from pipeline.adapt.processes import agree, rank, world_size
 from pipeline.protocols import EncodeContext
 
-IGNORED = -100
-"""Label that `cross_entropy` leaves out."""
 LINE_TOKENS = 512
 """Tokens of a line of several texts where attention computes all of the line (see `attention`)."""
 Row = Sequence[int]
@@ -229,8 +227,9 @@ def _nll_nats(engine: Replicated, head: Row, rows: Sequence[Row]) -> torch.Tenso
         labels.append(wanted[1:] + [IGNORED] * (padding + 1))  # each place predicts the token after it
     tensors = (torch.tensor(values, device=engine.device) for values in (ids, positions, labels))
     ids_of, positions_of, labels_of = tensors
-    logits = engine.logits(ids_of, positions_of).float()
-    return cross_entropy(logits.flatten(0, 1), labels_of.flatten(), ignore_index=IGNORED, reduction="sum")
+    places = (labels_of != IGNORED).any(dim=0).nonzero()[:, 0]
+    logits = engine.logits(ids_of, positions_of, places).float()
+    return nll_nats(logits.flatten(0, 1), labels_of[:, places].flatten())
 
 
 def _lines(texts: Sequence[Row], line_tokens: float) -> list[list[Row]]:

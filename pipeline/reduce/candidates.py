@@ -169,7 +169,8 @@ class _Programs:
         last = np.searchsorted(keys, numbers * len(known) + rank, "right") - 1
         is_there = (rank >= 0) & (last >= 0) & (self.numbers[last] == numbers)
         best, shortest = self.scores[last], self.lengths[last]
-        return is_there & ((best > scores) | ((best == scores) & (shortest < lengths)))
+        is_beaten: NDArray[np.bool_] = is_there & ((best > scores) | ((best == scores) & (shortest < lengths)))
+        return is_beaten
 
     def candidates(self) -> _Programs:
         """Those that may be on a frontier."""

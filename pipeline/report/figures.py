@@ -14,7 +14,7 @@ from pipeline.report.breakdown import family_figures, view_figures
 from pipeline.report.checkpoints import checkpoint_figures
 from pipeline.report.reduction import reduction_figure
 from pipeline.report.style import figure_bytes
-from pipeline.report.tables import LeftOut, Tables
+from pipeline.report.tables import LeftOut, Tables, read_tables
 from pipeline.report.tasks import overview_figure, task_figure
 from pipeline.report.trajectory import trajectory_figures
 from pipeline.store import Study
@@ -43,7 +43,7 @@ def draw_figures(study: Study, console: Console | None = None) -> list[Path]:
     Raises:
         UserError: the study has not been reduced.
     """
-    tables = Tables(points=study.read_table("points").to_pylist(), frontier=study.read_table("frontier").to_pylist())
+    tables = read_tables(study)
     if not tables.tasks:
         return []
     console = console or Console(stderr=True)

@@ -7,11 +7,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from pipeline import schema
 from pipeline.reduce.curves import ALL_SCOPE
+from pipeline.reduce.groups import grouped
+from pipeline.reduce.points_file import ROWS_AT_ONCE, iter_points
 from pipeline.report.standing import families_of
+from pipeline.store import Study
 
 Row = dict[str, Any]
+
+DRAWN_POINTS = 20_000
+"""About so many points are drawn of more, evenly over the digests that are their ids: others would lie under them."""
 
 ORIGINS = (True, False)
 """Whether rows are imported: what others published is drawn first, so that ours lies on top."""
@@ -118,6 +128,33 @@ class Tables:
             if row["test_performance"] is not None:
                 members.setdefault((row["task"], row["model"], row["is_imported"], row["scope"]), []).append(row)
         return members
+
+
+def read_tables(study: Study) -> Tables:
+    """The tables of a study, of more than `DRAWN_POINTS` points a part of them.
+
+    Floors are all there, and something of every task, base model, family and view. Members of frontiers are drawn from
+    their own table, which is whole.
+
+    Raises:
+        UserError: the study has not been reduced.
+    """
+    frontier = study.read_table("frontier").to_pylist()
+    path = study.table_path("points", "parquet")
+    num_points = study.read_table("points", ["is_floor"]).num_rows
+    if num_points <= DRAWN_POINTS:
+        return Tables(points=study.read_table("points").to_pylist(), frontier=frontier)
+    every = -(-num_points // DRAWN_POINTS)
+    points: list[Row] = []
+    seen: set[tuple[Any, ...]] = set()
+    for part, rows in enumerate(iter_points(path)):
+        is_drawn = (part * ROWS_AT_ONCE + np.arange(rows.num_rows)) % every == 0
+        codes, kinds = grouped(rows, ("task", "model", "family", "view", "status", "is_floor"))
+        _, firsts = np.unique(codes, return_index=True)
+        is_drawn[[first for first in firsts if kinds[codes[first]] not in seen]] = True
+        seen.update(kinds)
+        points += rows.filter(pc.or_(rows["is_floor"], pa.array(is_drawn))).to_pylist()
+    return Tables(points=points, frontier=frontier)
 
 
 def is_imported(point: Row) -> bool:

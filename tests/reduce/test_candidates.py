@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.reduce import candidates as module
@@ -29,6 +29,7 @@ programs = st.tuples(st.integers(0, 3), st.integers(1, 6), st.integers(0, 5))
 
 
 @given(st.lists(programs, max_size=40), st.booleans())
+@settings(deadline=None)
 def test_frontier_of_what_the_filter_leaves_is_the_frontier(found: list[tuple[int, int, int]], higher: bool) -> None:
     rows = [
         {

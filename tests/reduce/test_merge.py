@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import schema
+from pipeline.reduce import reduce_studies
+from pipeline.reduce.completeness import COMPLETENESS
 from pipeline.reduce.merge import read_statistics
 from pipeline.seals import seal
 from pipeline.store import Study
@@ -148,3 +153,115 @@ def test_statistics_are_read_on_demand(make_study: MakeStudy) -> None:
     assert found[shard_row("a")["cell_id"]].tolist() == [[1, 1], [1, 1], [0, 1]]
     assert found[shard_row("b")["cell_id"]].tolist() == [[0, 1], [0, 1], [0, 1]]
     assert found[shard_row("c")["cell_id"]].tolist() == [[1, 1], [0, 1], [0, 1]]
+
+
+def damage_middle(path: Path) -> None:
+    """Zeros at the end of the page of cell ids."""
+    chunk = pq.ParquetFile(path).metadata.row_group(0).column(schema.SHARD.get_field_index("cell_id"))
+    content = bytearray(path.read_bytes())
+    end = chunk.data_page_offset + chunk.total_compressed_size
+    content[end - 30 : end] = bytes(30)
+    path.write_bytes(content)
+
+
+def damage_footer(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-500] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, make_foreign, damage_middle, damage_footer])
+def test_damaged_compacted_file_counts_in_no_part(make_study: MakeStudy, damage: Callable[[Path], None]) -> None:
+    loose, both, inside = shard_row("loose", length_bytes=300), shard_row("both"), shard_row("inside")
+    study = make_study([loose, both], planned=[loose, both, inside])
+    path = compact(study, "some", [both, inside])
+    compact(study, "sound", [shard_row("more")])
+    assert len(reduce_studies([study.folder]).points) == 3
+    damage(path)
+    reduction = reduce_studies([study.folder])
+    completeness = reduction.completeness
+    assert set(reduction.points["cell_id"].to_pylist()) == {loose["cell_id"], both["cell_id"]}
+    ((name, reason),) = completeness.quarantined
+    assert name == str(path) and reason and not path.exists()
+    assert completeness.missing == ("sums / tiny / icl",)
+    assert completeness.outside == (shard_row("more")["cell_id"],)
+    (moved,) = study.quarantine.glob("some.*.parquet")
+    assert moved.with_suffix(".json").exists()
+    # It is told once, and what else there is stays as it was.
+    assert reduce_studies([study.folder]).completeness.quarantined == ()
+
+
+def test_bad_shards_are_listed_although_the_reading_starts_again(make_study: MakeStudy) -> None:
+    study = make_study([shard_row("bad"), shard_row("good")])
+    truncate(study.shard_path(shard_row("bad")["cell_id"]))
+    damage_middle(compact(study, "some", [shard_row("inside")]))
+    completeness = reduce_studies([study.folder]).completeness
+    assert (completeness.num_ok, completeness.num_quarantined, len(completeness.quarantined)) == (1, 2, 2)
+
+
+def test_compacted_file_of_a_later_version_stays(make_study: MakeStudy) -> None:
+    study = make_study([shard_row("a")])
+    path = compact(study, "later", [shard_row("b")])
+    table = pq.ParquetFile(path).read()
+    rewrite(path, table.replace_schema_metadata({"kind": "compacted", "schema_version": "3", "num_rows": "1"}))
+    completeness = reduce_studies([study.folder]).completeness
+    ((name, reason),) = completeness.quarantined
+    assert name == str(path) and "update task-complexity; left in its place" in reason
+    assert path.exists() and completeness.num_ok == 1
+
+
+def test_compacted_row_that_breaks_a_rule_is_left_out(make_study: MakeStudy) -> None:
+    study = make_study([])
+    path = compact(study, "some", [shard_row("good"), shard_row("bad")])
+    table = pq.ParquetFile(path).read()
+    bad = shard_row("bad")["cell_id"]
+    bits = [8 if cell_id == bad else 400 for cell_id in table["cell_id"].to_pylist()]
+    place = table.column_names.index("decoder_bits")
+    changed = table.set_column(place, schema.SHARD.field("decoder_bits"), pa.array(bits))
+    metadata = {"kind": "compacted", "schema_version": str(schema.SCHEMA_VERSION), "num_rows": "2"}
+    rewrite(path, changed.replace_schema_metadata(metadata))
+    reduction = reduce_studies([study.folder])
+    assert reduction.points["cell_id"].to_pylist() == [shard_row("good")["cell_id"]]
+    ((name, reason),) = reduction.completeness.quarantined
+    assert name == str(path) and path.exists()
+    assert reason.endswith(f"cell {bad[:12]}: the parts of the length do not sum to it; left out")
+    (listed,) = reduction.study.read_table("completeness").to_pylist()
+    assert (listed["what"], listed["cell_id"], listed["message"]) == ("quarantined", bad, reason)
+
+
+def test_a_cell_in_a_shard_and_a_compacted_file_counts_once(make_study: MakeStudy) -> None:
+    study = make_study([shard_row("a"), shard_row("b", attempt=2)])
+    compact(study, "some", [shard_row("a"), shard_row("b", program_sha256="f" * 64), shard_row("c")])
+    rows, completeness = merge([study])
+    assert [row["cell_id"] for row in rows] == sorted(shard_row(name)["cell_id"] for name in "abc")
+    assert {row["program_sha256"] for row in rows} >= {"f" * 64}
+    assert sorted(duplicate.is_same_program for duplicate in completeness.duplicates) == [False, True]
+
+
+def test_long_lists_are_cut_and_the_table_has_all(make_study: MakeStudy) -> None:
+    inside = [shard_row(f"inside {number}") for number in range(1200)]
+    failed = [shard_row(f"failed {number}") for number in range(1100)]
+    study = make_study(
+        [], planned=[shard_row("missing", seed=seed) | {"cell_id": f"{seed:064x}"} for seed in range(1300)] + failed
+    )
+    compact(study, "some", inside)
+    study.record_attempts([attempt_row(row["cell_id"], 1, "code") for row in failed])
+    reduction = reduce_studies([study.folder])
+    completeness = reduction.completeness
+    assert (completeness.num_outside, len(completeness.outside)) == (1200, 1000)
+    assert (completeness.num_missing, len(completeness.missing)) == (1300, 1000)
+    assert (completeness.num_failed, len(completeness.failed)) == (1100, 1000)
+    assert completeness.num_planned == completeness.num_missing + completeness.num_failed == 2400
+    table = reduction.study.read_table("completeness")
+    assert table.schema.equals(COMPLETENESS, check_metadata=False)
+    counts = Counter(table["what"].to_pylist())
+    assert counts == {"outside": 1200, "missing": 1300, "failed": 1100}
+    assert len(set(table["cell_id"].to_pylist())) == 3600
+    assert json.loads(reduction.study.table_path("completeness", "json").read_text())["num_missing"] == 1300
+
+
+def test_a_cell_of_several_plans_is_missing_once(make_study: MakeStudy) -> None:
+    first, second = (make_study([], planned=[shard_row("a"), shard_row("b")], name=name) for name in ("one", "two"))
+    second.record_attempts([attempt_row(shard_row("b")["cell_id"], 1, "code")])
+    _, completeness = merge([first, second])
+    assert (completeness.num_planned, completeness.num_missing, completeness.num_failed) == (2, 1, 1)

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.metrics import METRICS
-from pipeline.reduce import Reduction, reduce_studies
+from pipeline.reduce import Reduction, reduce_studies, stream
 from pipeline.reduce.reduction import TABLES
 
 from .conftest import MakeStudy, Row, correct, shard_row, split_scores
@@ -239,6 +239,18 @@ def test_files(reduction: Reduction) -> None:
         assert pq.ParquetFile(reduction.study.table_path(name, "parquet")).read().equals(table)
         assert pyarrow.csv.read_csv(reduction.study.table_path(name, "csv")).num_rows == table.num_rows
     assert "path" not in reduction.points.schema.names and "predictions" not in reduction.points.schema.names
+
+
+def test_no_spreadsheet_of_very_many_points(
+    make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = make_study(small_study())
+    path = reduce_studies([study.folder]).study.table_path("points", "csv")
+    assert path.is_file()
+    monkeypatch.setattr(stream, "CSV_POINTS", 6)
+    assert reduce_studies([study.folder]).points.num_rows == 7
+    assert not path.exists()
+    assert "7 points: points.parquet only, no points.csv above 6" in capsys.readouterr().err
 
 
 def test_same_bytes_when_reduced_twice(reduction: Reduction) -> None:

@@ -15,7 +15,7 @@ const SLOW_SEARCH_MS = 120;
 
 const text = (name) => ({ name, of: (point) => study.points[name].at(point) });
 const COLUMNS = [
-  { head: "Program", width: 176, ...text("family"), show: nameCell },
+  { head: "Program", width: 196, ...text("family"), show: nameCell },
   { head: "Task", width: 150, ...text("task") },
   { head: "Base model", width: 190, ...text("model") },
   { head: "Study", width: 120, ...text("study"), isShown: () => study.points.study.texts.length > 1 },

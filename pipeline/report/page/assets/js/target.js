@@ -111,13 +111,9 @@ function drawFigure(rows) {
   };
   const dots = {
     type: "scatter",
-    mode: "markers+text",
+    mode: "markers",
     x: reached,
     y: names.map((_, place) => place),
-    text: rows.map(({ point }, place) => (point === null ? `> ${lengthText(reached[place])}` : lengthText(reached[place]))),
-    textposition: "middle right",
-    textfont: { size: 12, color: pageColour("ink") },
-    cliponaxis: false,
     customdata: rows.map(({ point }) => point),
     hoverinfo: "none",
     marker: {
@@ -127,6 +123,18 @@ function drawFigure(rows) {
       line: { width: 1.5, color: looks.map(colourOf) },
     },
   };
+  // Beside the interval where there is one: a line through a number makes it hard to read.
+  const labels = {
+    type: "scatter",
+    mode: "text",
+    x: rows.map(({ curve, interval }, place) => Math.max(reached[place], interval === null ? 0 : (interval[1] ?? largestTried(curve)))),
+    y: names.map((_, place) => place),
+    text: rows.map(({ point }, place) => `  ${point === null ? "> " : ""}${lengthText(reached[place])}`),
+    textposition: "middle right",
+    textfont: { size: 12, color: pageColour("ink") },
+    cliponaxis: false,
+    hoverinfo: "skip",
+  };
   const bars = {
     type: "scatter",
     mode: "lines",
@@ -135,7 +143,7 @@ function drawFigure(rows) {
     line: { color: pageColour("soft"), width: 1.5 },
     hoverinfo: "skip",
   };
-  Plotly.react(figure, [bars, dots], layout, { ...CONFIG, displayModeBar: false });
+  Plotly.react(figure, [bars, dots, labels], layout, { ...CONFIG, displayModeBar: false });
   if (isBound) return;
   isBound = true;
   figure.on("plotly_hover", ({ points: [hovered], event }) => {
