@@ -32,7 +32,7 @@ class _Nll(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Probabilities less one at the label, written over their logarithms."""
         log_probabilities, counts, places = context.saved_tensors
         weights = counts * gradient
