@@ -28,6 +28,7 @@ bench: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scoring_speed.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training_speed.py
 	$(BIN)/python benchmarks/submit_time.py
+	$(BIN)/python benchmarks/reduce_speed.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py
 	$(BIN)/python benchmarks/page_time.py
 

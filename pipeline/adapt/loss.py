@@ -22,7 +22,7 @@ def nll_nats(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 class _Nll(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def forward(context: Any, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Sum over the places; logarithms of probabilities are kept."""
         log_probabilities = torch.log_softmax(logits, 1)
         counts = (labels != IGNORED).unsqueeze(1)

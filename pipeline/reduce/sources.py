@@ -94,8 +94,10 @@ def study_sources(study: Study, left_out: Container[Path], report: Report) -> li
     Raises:
         StartAgain: while the streams are read.
     """
+    # Shards are listed first: one that is compacted in between is then in both lists, and not in neither.
+    shards = sorted(map(str, study.shard_files()))
     compacted = [path for path in compacted_files(study.compacted) if path not in left_out]
-    return [_loose(study, report), *(_compacted(path, report) for path in compacted)]
+    return [_loose(study, shards, report), *(_compacted(path, report) for path in compacted)]
 
 
 def set_aside(study: Study, path: Path, reason: str, *, is_newer: bool) -> str:
@@ -112,8 +114,7 @@ def set_aside(study: Study, path: Path, reason: str, *, is_newer: bool) -> str:
     return reason
 
 
-def _loose(study: Study, report: Report) -> Iterator[Part]:
-    paths = sorted(map(str, study.shard_files()))
+def _loose(study: Study, paths: Sequence[str], report: Report) -> Iterator[Part]:
     parts = [paths[start : start + _FILES_AT_ONCE] for start in range(0, len(paths), _FILES_AT_ONCE)]
     with ThreadPoolExecutor(READ_THREADS) as pool:
         # A window at a time: a pool reads everything that it is given, however slowly it is taken.
