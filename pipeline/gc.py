@@ -302,10 +302,12 @@ def _delete_quiet(view: _View, path: Path) -> bool:
             return False
     if aside.is_dir():
         shutil.rmtree(aside, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-    return not aside.exists()
+        return not aside.exists()
+    try:
+        aside.unlink()
+    except OSError:
+        return False  # another run has taken it for one that was killed
+    return True
 
 
 def _put_back(aside: Path, path: Path) -> None:
@@ -316,7 +318,9 @@ def _put_back(aside: Path, path: Path) -> None:
         except OSError:
             shutil.rmtree(aside, ignore_errors=True)
     else:
-        move_if_absent(aside, path)
+        # Another run may have taken it for one that was killed.
+        with contextlib.suppress(FileNotFoundError):
+            move_if_absent(aside, path)
         aside.unlink(missing_ok=True)
 
 

@@ -57,14 +57,15 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Pat
 
 
 def tcx(folder: Path, *arguments: str, results: str = "results") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "pipeline.cli", *arguments, "--results", results],
         cwd=folder,
         env=os.environ | {"TCX_CACHE": str(folder / "cache"), "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        check=True,
     )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
 
 
 @pytest.fixture(scope="module")

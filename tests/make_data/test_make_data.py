@@ -81,14 +81,18 @@ def test_samples_differ_by_seed_and_by_shard(write_config: WriteConfig, tmp_path
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bytes(write_config: WriteConfig, tmp_path: Path) -> None:
-    whole = write_config(prompts(), out="whole")
-    run(whole)
-    broken = write_config(prompts(), name="broken.yaml", out="broken")
     code = (
         "import sys; from pathlib import Path; from rich.console import Console\n"
         "from pipeline.make_data.command import make_data\nmake_data(Path(sys.argv[1]), console=Console())"
     )
-    worker = subprocess.Popen([sys.executable, "-c", code, str(broken)], env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+    def start(config: Path) -> subprocess.Popen[bytes]:
+        # The manifest names the commits of the hub that a process has read: those of other tests are in this one.
+        return subprocess.Popen([sys.executable, "-c", code, str(config)], env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+    assert start(write_config(prompts(), out="whole")).wait() == 0
+    broken = write_config(prompts(), name="broken.yaml", out="broken")
+    worker = start(broken)
     deadline = time.monotonic() + 300
     while len(shards_there(tmp_path / "broken")) < 2 and worker.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
