@@ -23,6 +23,8 @@ programs:
   - {{family: lora, examples: 64, epochs: 20, bits: [3, 4]}}
 evaluation: {{validation_items: 2, test_items: 2}}
 """
+SLOW = GRID.replace("examples: 64", "examples: all, batch: 2000")
+"""Every step takes all examples, two seconds of them."""
 SMALL = """
 study: small
 tasks: [chain-sum]
@@ -99,10 +101,13 @@ def test_a_job_that_is_warned_saves_and_goes_on(
     assert digests(study) == calm
 
 
-def test_a_job_without_progress_is_told_and_gets_more_time(quiet_cluster: Cluster, place: Path) -> None:
+def test_a_job_without_progress_is_told_and_gets_more_time(
+    quiet_cluster: Cluster, place: Path, tiny_model: Path
+) -> None:
     """The warning comes before anything can be saved: to start again with the same time would be in vain."""
     cluster, study = quiet_cluster, Study(place / "results" / "ends")
-    # A second is left for saving, which the imports alone take.
+    (place / "grid.yaml").write_text(SLOW.format(model=tiny_model))
+    # A second is left for saving, and the first step takes longer.
     job = f"{submit(cluster, place, '--set', 'signal_lead_seconds=2')['job_ids'][0]}_0"
     cluster.until(lambda: "examples at a time" in logs(study), 60)
     cluster.run("scancel", "--signal=USR2", job)
