@@ -55,6 +55,8 @@ class Document:
             where = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
             reason = " ".join(part for part in (error.context, error.problem) if part)
             raise GridError(path, [f"{where}this cannot be read as YAML: {reason}"]) from error
+        except RecursionError as error:
+            raise GridError(path, ["this cannot be read as YAML: nested too deeply"]) from error
         except (yaml.YAMLError, ValueError) as error:
             raise GridError(path, [f"this cannot be read as YAML: {' '.join(str(error).split())}"]) from error
 

@@ -306,6 +306,7 @@ def test_one_mistake(read: ReadText, text: str, part: str) -> None:
         ("study: [a\ntasks: b", "line 2, column 6"),
         ("a:\t1\n\tb: 3", "column"),
         ("a: &x\n  b: *x\n", "line 1, column 4: this cannot be read as YAML: nested too deeply"),
+        ("a: " + 3000 * "[" + 3000 * "]", "this cannot be read as YAML: nested too deeply"),
         ("a: 1\n---\nb: 2", "line 2, column 1"),
         ("a: !!python/name:os.system x", "could not determine a constructor"),
         ("{a: 1}: 2", "a key must be text"),
