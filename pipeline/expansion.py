@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -80,7 +80,11 @@ class Exclusion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grid:
-    """A grid file without mistakes, and its lock."""
+    """A grid file without mistakes, and its lock.
+
+    `candidates` are entries among which `family: auto` searches (`pipeline.search`); `rung` is the number of a rung of
+    that search, None for what the file itself describes.
+    """
 
     path: Path
     study: str
@@ -91,6 +95,13 @@ class Grid:
     exclude: tuple[Exclusion, ...]
     resources: tuple[ResourceRule, ...] = ()
     lock: Lock | None = None
+    candidates: tuple[ProgramEntry, ...] = ()
+    rung: int | None = None
+
+    @property
+    def with_candidates(self) -> Grid:
+        """The grid in which every candidate is an entry like any other."""
+        return replace(self, programs=(*self.programs, *self.candidates), candidates=())
 
     def spec(self, model: str) -> ModelSpec:
         """The base model of a label, at the commit of the lock."""

@@ -7,7 +7,7 @@ import difflib
 import itertools
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from pipeline.grid_rules import exclusions, resource_rules
 from pipeline.lock import lock_path, read_lock
 from pipeline.models import parse_model
 from pipeline.protocols import Family
+from pipeline.search_space import AUTO, CANDIDATES
 from pipeline.yaml_values import Document, Place, allowed_types, budget_of, is_whole, seed_of, shown, text_of, value_as
 
 __all__ = ["Grid", "cells", "find_grid", "read_grid"]
@@ -30,6 +31,7 @@ LARGEST = 2**63 - 1
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 KEYS = ("study", "tasks", "models", "programs", "budgets", "seeds", "evaluation", "exclude", "resources")
 NEEDED_KEYS = ("study", "tasks", "models", "programs")
+SEARCH_KEYS = ("family", "budgets", "among")
 EVALUATION_KEYS = ("validation_items", "test_items", "time_limit_seconds", "execute")
 
 
@@ -97,12 +99,14 @@ class _Reader:
                 self.wrong((), f"the key {key!r} is missing")
         budgets = self._budgets(content, ()) if "budgets" in content else None
         seeds = self.document.list_of(content, "seeds", "1", _bounded(seed_of)) if "seeds" in content else (1,)
+        programs = self._programs(content["programs"], ("programs",), budgets, seeds) if "programs" in content else ()
         grid = Grid(
             path=self.path,
             study=self._study(content["study"]) if "study" in content else "",
             tasks=self.document.list_of(content, "tasks", "gsm8k", self._task) if "tasks" in content else (),
             models=self.document.list_of(content, "models", "smollm2-135m", self._model) if "models" in content else (),
-            programs=self._programs(content["programs"], budgets, seeds) if "programs" in content else (),
+            programs=programs,
+            candidates=_unlike(self._candidates(content.get("programs"), budgets, seeds), programs),
             evaluation=self._evaluation(content["evaluation"]) if "evaluation" in content else Evaluation(),
             exclude=(),
         )
@@ -110,12 +114,12 @@ class _Reader:
             if task.name == other.name and task != other:
                 self.wrong(("tasks",), f"tasks: {task.source!r} and {other.source!r} are both named {task.name!r}")
         if "exclude" in content:
-            grid = dataclasses.replace(grid, exclude=exclusions(self.document, content, grid))
+            grid = dataclasses.replace(grid, exclude=exclusions(self.document, content, grid.with_candidates))
         if "resources" in content:
-            grid = dataclasses.replace(grid, resources=resource_rules(self.document, content, grid))
-        if not self.document.mistakes and next(points(grid), None) is None:
+            grid = dataclasses.replace(grid, resources=resource_rules(self.document, content, grid.with_candidates))
+        if not self.document.mistakes and next(points(grid.with_candidates), None) is None:
             self.wrong(("exclude",), "'exclude' leaves no cell")
-        for model, family in unchangeable(grid):
+        for model, family in unchangeable(grid.with_candidates):
             self.wrong(
                 ("programs",),
                 f"{family} changes the weights of the base model, and those of {model!r} are rounded to 4 bits; "
@@ -169,18 +173,38 @@ class _Reader:
 
     # programs
 
+    def _candidates(
+        self, programs: Any, budgets: tuple[int, ...] | None, seeds: tuple[int, ...]
+    ) -> tuple[ProgramEntry, ...]:
+        """Entries among which `family: auto` searches."""
+        listed = programs if isinstance(programs, list) else []
+        searches = [index for index, item in enumerate(listed) if _is_search(item)]
+        for index in searches[1:]:
+            self.wrong(("programs", index), f"{_title(('programs', index))}: 'family: {AUTO}' can stand in a grid once")
+        if not searches:
+            return ()
+        place, item = ("programs", searches[0]), listed[searches[0]]
+        self.document.known_keys(place, item, f"key of 'family: {AUTO}'", SEARCH_KEYS)
+        if "budgets" in item:
+            budgets = self._budgets(item, place)
+        if budgets is None:
+            self.wrong(place, f"{_title(place)} ({AUTO}): give 'budgets', here or for the grid")
+            return ()
+        return self._programs(item.get("among", CANDIDATES), (*place, "among"), budgets, seeds)
+
     def _programs(
-        self, content: Any, budgets: tuple[int, ...] | None, seeds: tuple[int, ...]
+        self, content: Any, within: Place, budgets: tuple[int, ...] | None, seeds: tuple[int, ...]
     ) -> tuple[ProgramEntry, ...]:
         if not isinstance(content, list) or not content:
-            self.wrong(
-                ("programs",), f"'programs' must be a list such as [{{family: baseline}}]; {shown(content)} given"
-            )
+            self.wrong(within, f"{within[-1]!r} must be a list such as [{{family: baseline}}]; {shown(content)} given")
             return ()
         entries: list[ProgramEntry] = []
         first_named: dict[tuple[str, str, int | None], int] = {}
         for index, item in enumerate(content):
-            entry = self._program(("programs", index), item, budgets, seeds)
+            place = (*within, index)
+            if within == ("programs",) and _is_search(item):
+                continue
+            entry = self._program(place, item, budgets, seeds)
             if entry is None:
                 continue
             twice: dict[int, list[str]] = {}
@@ -192,8 +216,9 @@ class _Reader:
             for first, described in twice.items():
                 more = f" and {len(described) - 1} more" if len(described) > 1 else ""
                 self.wrong(
-                    ("programs", index),
-                    f"program {index + 1} repeats cells of program {first + 1} ({entry.family}: {described[0]}{more})",
+                    place,
+                    f"{_title(place)} repeats cells of {_title((*within, first))} "
+                    f"({entry.family}: {described[0]}{more})",
                 )
             entries.append(entry)
         return tuple(entries)
@@ -201,7 +226,7 @@ class _Reader:
     def _program(
         self, place: Place, content: Any, budgets: tuple[int, ...] | None, seeds: tuple[int, ...]
     ) -> ProgramEntry | None:
-        title = f"program {int(place[-1]) + 1}"
+        title = _title(place)
         if not isinstance(content, dict) or "family" not in content:
             found = f"its keys are {', '.join(content)}" if isinstance(content, dict) else f"{shown(content)} given"
             self.wrong(place, f"{title} must be a mapping with the key 'family'; {found}")
@@ -272,6 +297,27 @@ class _Reader:
         for reason, given in refused.items():
             self.wrong(place, f"{title}: {reason} (given: {_described(given, None)})")
         return tuple(sets)
+
+
+def _is_search(item: Any) -> bool:
+    return isinstance(item, dict) and item.get("family") == AUTO
+
+
+def _title(place: Place) -> str:
+    """`program 3`, or `program 3, candidate 2`, counted from 1."""
+    numbers = [part + 1 for part in place if isinstance(part, int)]
+    return ", ".join(f"{kind} {number}" for kind, number in zip(("program", "candidate"), numbers, strict=False))
+
+
+def _unlike(candidates: Sequence[ProgramEntry], programs: Sequence[ProgramEntry]) -> tuple[ProgramEntry, ...]:
+    """Candidates without those that are made anyway, each an entry of its own."""
+
+    def single(entry: ProgramEntry) -> Iterator[ProgramEntry]:
+        for parameters, budget in itertools.product(entry.parameter_sets, entry.budgets):
+            yield dataclasses.replace(entry, parameter_sets=(parameters,), budgets=(budget,))
+
+    made = [one for entry in programs for one in single(entry)] if candidates else []
+    return tuple(one for entry in candidates for one in single(entry) if one not in made)
 
 
 def _bounded(read: Callable[[Any], int]) -> Callable[[Any], int]:

@@ -132,7 +132,12 @@ def _named(content: Mapping[str, Any], grid: Grid) -> dict[str, list[str]]:
     return {
         "task": sorted({*_strings(content.get("tasks")), *(task.name for task in grid.tasks)}),
         "model": _strings(content.get("models")),
-        "family": [name for entry in _dicts(content.get("programs")) for name in _strings([entry.get("family")])],
+        "family": sorted(
+            {
+                *(name for entry in _dicts(content.get("programs")) for name in _strings([entry.get("family")])),
+                *(entry.family for entry in grid.programs),
+            }
+        ),
     }
 
 

@@ -21,6 +21,7 @@ from pipeline.grid import Grid, cells, read_grid
 from pipeline.models import known_identity, staged
 from pipeline.models.catalogue import checkpoint_of
 from pipeline.resources import Resources, resources_of
+from pipeline.search import current_grid
 from pipeline.status import DONE, State, Tally, cell_states
 from pipeline.store import Study, results_folder
 
@@ -118,6 +119,14 @@ class Plan:
             console.print(_unresolved_line(self.unresolved_models), markup=False, highlight=False, soft_wrap=True)
         if self.num_outside:
             console.print(f"{self.num_outside:,} shards of this study are outside of the plan; they are kept.")
+        if self.grid.rung is not None:
+            console.print(
+                f"This is rung {self.grid.rung} of a search; when its cells are done, the next one follows: "
+                "say the command again.",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
         if self.num_overlong:
             console.print(
                 f"{self.num_overlong:,} programs are expected to run longer than time_limit_seconds, by one thread: "
@@ -140,6 +149,7 @@ class Plan:
         """Plain dictionary for scripts; the single cells are in the plan file."""
         return {
             "study": self.grid.study,
+            "rung": self.grid.rung,
             "study_folder": str(self.study.folder),
             "plan": str(self.study.plan_path),
             "cells": len(self.rows),
@@ -202,7 +212,7 @@ def check_grid(grid_path: Path) -> GridCheck:
     """
     grid = read_grid(grid_path)
     identities = identities_of(grid)
-    planned = cells(grid, identities)
+    planned = cells(grid.with_candidates, identities)
     return GridCheck(
         grid=grid,
         num_cells=len(planned),
@@ -221,7 +231,7 @@ def make_plan(grid_path: Path, results: str | None) -> Plan:
     Raises:
         GridError: every mistake of the grid.
     """
-    grid = read_grid(grid_path)
+    grid = grid_to_make(grid_path, results)
     study = Study(results_folder(results) / grid.study)
     planned = cells(grid, identities_of(grid))
     cell_ids = [cell.cell_id for cell in planned]
@@ -252,6 +262,16 @@ def make_plan(grid_path: Path, results: str | None) -> Plan:
         num_outside=len(study.listed_cells().difference(cell_id for cell_id in cell_ids if cell_id is not None)),
         num_parameters=num_parameters,
     )
+
+
+def grid_to_make(grid_path: Path, results: str | None) -> Grid:
+    """The grid of a file, or the rung that its search is at; the arguments are those of `make_plan`.
+
+    Raises:
+        GridError: every mistake of the grid.
+    """
+    grid = read_grid(grid_path)
+    return current_grid(grid, results, identities_of(grid))
 
 
 def identities_of(grid: Grid) -> dict[str, str | None]:

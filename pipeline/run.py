@@ -20,11 +20,12 @@ from pipeline.errors import UserError
 from pipeline.grid import read_grid
 from pipeline.leases import lease, this_owner
 from pipeline.machine import require_packages
-from pipeline.plan import Plan, PlanRow, make_plan
+from pipeline.plan import Plan, PlanRow, identities_of, make_plan
 from pipeline.pool import Worker
 from pipeline.prefetch.children import stage_model
 from pipeline.prefetch.command import prefetch
 from pipeline.prefetch.gaps import find_gaps
+from pipeline.search import outcomes
 from pipeline.status import DONE, is_meant
 from pipeline.store import Study
 from pipeline.supervise import run_group
@@ -87,16 +88,21 @@ def run_grid(
     if find_gaps(grid, offline=False):
         prefetch(grid_path, update=False, console=console).render(console)
     stage_models(grid_path, console)
-    plan = make_plan(grid_path, results)
-    plan.render(console)
-    groups = _longest_first(plan, pattern)
-    if groups:
-        is_inline = executor == "inline"
-        num_workers = 1 if is_inline else min(jobs or os.cpu_count() or 1, len(groups))
-        # A bar that is drawn anew all the time would write over the prompt of a debugger.
-        with _progress(console, is_shown=not is_inline) as progress:
-            _work(plan, groups, num_workers, executor, progress)
-    return _finish(make_plan(grid_path, results), pattern, console)
+    plan, last = make_plan(grid_path, results), None
+    while last is None or plan.study.folder != last.study.folder:  # one rung of a search after the other
+        plan.render(console)
+        groups = _longest_first(plan, pattern)
+        if groups:
+            is_inline = executor == "inline"
+            num_workers = 1 if is_inline else min(jobs or os.cpu_count() or 1, len(groups))
+            # A bar that is drawn anew all the time would write over the prompt of a debugger.
+            with _progress(console, is_shown=not is_inline) as progress:
+                _work(plan, groups, num_workers, executor, progress)
+        plan, last = make_plan(grid_path, results), plan
+    summary = _finish(plan, pattern, console)
+    for outcome in outcomes(grid, results, identities_of(grid)):
+        console.print(f"search    {outcome}", highlight=False, markup=False, soft_wrap=True)
+    return summary
 
 
 def stage_models(grid_path: Path, console: Console) -> None:

@@ -26,8 +26,7 @@ from pipeline.cluster.shapes import Shape, array_shape, pack_for
 from pipeline.cluster.slurm import SlurmError, test_only
 from pipeline.cluster.submit import job_script
 from pipeline.errors import UserError
-from pipeline.grid import read_grid
-from pipeline.plan import Plan, PlanRow, make_plan
+from pipeline.plan import Plan, PlanRow, grid_to_make, make_plan
 from pipeline.prefetch.gaps import find_gaps
 from pipeline.store import Study, results_folder
 
@@ -177,7 +176,7 @@ def forecast(grid_path: Path, cluster: str, *, settings: dict[str, str], results
     profile = load_profile(cluster, settings)
     if check:
         profile.check_complete()
-    study = Study(results_folder(results) / read_grid(grid_path).study)
+    study = Study(results_folder(results) / grid_to_make(grid_path, results).study)
     queued, num_queued, unseen = _ask_queue(study)  # first, since it tells of what jobs have lost
     plan = make_plan(grid_path, results)
     limits, unknown = _ask_limits(profile)

@@ -31,7 +31,7 @@ from pipeline.grid import read_grid
 from pipeline.hub import LOCAL_VARIABLE
 from pipeline.leases import Unjudged, unjudged, unjudged_lines
 from pipeline.models.spec import CACHE_VARIABLE, cache_folder
-from pipeline.plan import make_plan
+from pipeline.plan import grid_to_make, make_plan
 from pipeline.pool import WORKER_ENVIRONMENT
 from pipeline.prefetch.gaps import find_gaps
 from pipeline.run import stage_models
@@ -173,7 +173,7 @@ def submit(
         )
         raise UserError(f"say `tcx prefetch {grid_path}` first: {where} must be locked and here. Missing:{lines}")
     stage_models(grid_path, console)
-    study = Study(results_folder(results) / grid.study)
+    study = Study(results_folder(results) / grid_to_make(grid_path, results).study)
     with console.status("asking Slurm"):
         queue = look(study)  # first, since it tells of what jobs have lost
     plan = make_plan(grid_path, results)

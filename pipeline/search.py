@@ -1,0 +1,231 @@
+"""The search of `family: auto`: candidates compete by successive halving, rung after rung.
+
+Candidates for one task, base model, seed and budget are one competition. A rung is a plan of ordinary cells in a study
+of its own, on more validation items than the rung before, and the better third of each competition goes on (successive
+halving, Jamieson and Talwalkar, arXiv 1502.07943). The last few are cells of the study that the grid names, so the
+choice among them is made like every other: on the whole of validation, reported on test. Nothing remembers where a
+search stands: the rows of its rungs say so, and a rung whose cells are not done is what is to be made next.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pipeline.attempts import count_attempts
+from pipeline.cell import Cell, format_bytes
+from pipeline.expansion import Exclusion, Grid, cells
+from pipeline.rows import read_row
+from pipeline.store import Study, results_folder
+
+KEPT_SHARE = 3
+"""Of so many candidates one goes on to the next rung, which has as many times more validation items."""
+FINALISTS = 3
+"""Candidates of a competition that are made in the study itself."""
+FIRST_ITEMS = 32
+"""Validation items of the first rung."""
+TEST_ITEMS = 1
+"""Of every rung: no choice looks at them, and a row has a score on test."""
+MOST_ATTEMPTS = 2
+"""A candidate that failed so often has lost."""
+
+
+COLUMNS = (
+    "status",
+    "program_length_bits",
+    "higher_is_better",
+    "wall_seconds",
+    "validation.performance",
+    "test.performance",
+)
+
+Competition = tuple[str, str, int | None, int | None]
+"""Task, base model, budget, seed."""
+
+
+class Entrant(NamedTuple):
+    """A candidate whose program exists, ordered from the best.
+
+    Attributes:
+        rank: what it is sorted by: validation score, the best first, then length.
+        cell: its cell.
+        row: of `COLUMNS`.
+    """
+
+    rank: tuple[float, int, str]
+    cell: Cell
+    row: Mapping[str, Any]
+
+
+class Stage(NamedTuple):
+    """A rung of a search, or its end.
+
+    Attributes:
+        grid: what is made; `rung` of it is None at the end.
+        candidates: cells that compete in it.
+        entrants: those of them that have a program; None while some are still to be made.
+    """
+
+    grid: Grid
+    candidates: Sequence[Cell]
+    entrants: Sequence[Entrant] | None
+
+
+class Outcome(NamedTuple):
+    """What a competition came to.
+
+    Attributes:
+        competition: the competition.
+        winner: the best on validation, None where no candidate keeps the budget.
+        num_candidates: cells of the first rung.
+        hours: for encoding and executing in all its stages. The time of an encoder that made programs for several
+            budgets counts where it was first needed.
+    """
+
+    competition: Competition
+    winner: Entrant | None
+    num_candidates: int
+    hours: float
+
+    def __str__(self) -> str:
+        task, model, budget_bytes, seed = self.competition
+        told = [task, model, *([] if budget_bytes is None else [format_bytes(budget_bytes)])]
+        told += [] if seed is None else [f"seed {seed}"]
+        if self.winner is None:
+            return f"{' / '.join(told)}: no candidate keeps the budget"
+        row, cell = self.winner.row, self.winner.cell
+        return (
+            f"{' / '.join(told)}: {cell.label.split(' / ')[-1]}, {row['program_length_bits'] // 8:,} bytes, "
+            f"validation {row['validation']['performance']:.2f}, test {row['test']['performance']:.2f}; "
+            f"searched among {self.num_candidates} in {self.hours:.2g} h"
+        )
+
+
+def current_grid(grid: Grid, results: str | None, identities: Mapping[str, str | None]) -> Grid:
+    """The grid whose cells are to be made next: a rung of the search, or the grid itself with the finalists.
+
+    Args:
+        grid: as its file has it.
+        results: folder of the studies, None for the default.
+        identities: digest of the staged folder of each model label.
+    """
+    return _stages(grid, results, identities)[-1].grid if grid.candidates else grid
+
+
+def outcomes(grid: Grid, results: str | None, identities: Mapping[str, str | None]) -> list[Outcome]:
+    """What every competition came to, once all are over; the arguments are those of `current_grid`."""
+    stages = _stages(grid, results, identities) if grid.candidates else []
+    if not stages or stages[-1].entrants is None:
+        return []
+    found = []
+    for competition in _competitions(stages[0].candidates):
+        seconds = sum(
+            it.row["wall_seconds"] for stage in stages for it in stage.entrants or () if _competes(it.cell, competition)
+        )
+        finalists = _fitting(stages[-1].entrants, competition)
+        entered = sum(_competes(cell, competition) for cell in stages[0].candidates)
+        found.append(Outcome(competition, finalists[0] if finalists else None, entered, seconds / 3600))
+    return found
+
+
+def _stages(grid: Grid, results: str | None, identities: Mapping[str, str | None]) -> list[Stage]:
+    """Rungs up to the first that has cells to be made, or all and the end."""
+    found: list[Stage] = []
+    losers: tuple[Exclusion, ...] = ()
+    for number, items in enumerate(_items_of_rungs(grid.evaluation.validation_items), start=1):
+        evaluation = dataclasses.replace(grid.evaluation, validation_items=items, test_items=TEST_ITEMS)
+        rung = dataclasses.replace(
+            grid,
+            study=f"{grid.study}.rung-{number}",
+            programs=grid.candidates,
+            candidates=(),
+            evaluation=evaluation,
+            exclude=(*grid.exclude, *losers),
+            rung=number,
+        )
+        candidates = cells(rung, identities)
+        competitions = _competitions(candidates)
+        if all(sum(_competes(cell, one) for cell in candidates) <= FINALISTS for one in competitions):
+            break
+        found.append(Stage(rung, candidates, _entrants(rung, results, candidates)))
+        entrants = found[-1].entrants
+        if entrants is None:
+            return found
+        kept = {it.cell.cell_id for one in competitions for it in _survivors(entrants, one)}
+        losers += tuple(_without(cell) for cell in candidates if cell.cell_id not in kept)
+    end = dataclasses.replace(grid.with_candidates, exclude=(*grid.exclude, *losers))
+    candidates = cells(dataclasses.replace(end, programs=grid.candidates), identities)
+    return [*found, Stage(end, candidates, _entrants(end, results, candidates))]
+
+
+def _items_of_rungs(most: int | None) -> Iterator[int]:
+    """Validation items of each rung, without end."""
+    items = FIRST_ITEMS
+    while True:
+        yield items if most is None else min(items, most)
+        items *= KEPT_SHARE
+
+
+def _competitions(candidates: Sequence[Cell]) -> list[Competition]:
+    """All of them; a cell without budget or seed makes none of its own where others have one."""
+    budgets = dict.fromkeys(cell.budget_bytes for cell in candidates if cell.budget_bytes is not None) or [None]
+    seeds = dict.fromkeys(cell.seed for cell in candidates if cell.seed is not None) or [None]
+    kinds = dict.fromkeys((cell.task, cell.model) for cell in candidates)
+    return [(*kind, budget, seed) for kind, budget, seed in itertools.product(kinds, budgets, seeds)]
+
+
+def _competes(cell: Cell, competition: Competition) -> bool:
+    """Whether a cell is a candidate there: one without budget or seed is so for all of them."""
+    task, model, budget, seed = competition
+    return (
+        (cell.task, cell.model) == (task, model) and cell.budget_bytes in (None, budget) and cell.seed in (None, seed)
+    )
+
+
+def _entrants(grid: Grid, results: str | None, candidates: Sequence[Cell]) -> list[Entrant] | None:
+    """Candidates that have a program, or None while some are still to be made."""
+    study = Study(results_folder(results) / grid.study)
+    ids = [cell.cell_id for cell in candidates if cell.cell_id is not None]
+    done = study.valid_cells(ids)
+    attempts = count_attempts(study, ids)
+    if len(ids) < len(candidates) or any(attempts[it] < MOST_ATTEMPTS for it in ids if it not in done):
+        return None
+    rows = [(cell, read_row(study, str(cell.cell_id), COLUMNS)) for cell in candidates if cell.cell_id in done]
+    return sorted(Entrant(_rank(row), cell, row) for cell, row in rows if row["status"] == "ok")
+
+
+def _rank(row: Mapping[str, Any]) -> tuple[float, int, str]:
+    score = float(row["validation"]["performance"])
+    return -score if row["higher_is_better"] else score, row["program_length_bits"], row["cell_id"]
+
+
+def _fitting(entrants: Sequence[Entrant], competition: Competition) -> list[Entrant]:
+    """Those that compete there and whose program keeps the budget, from the best."""
+    budget_bytes = competition[2]
+    return [
+        it
+        for it in entrants
+        if _competes(it.cell, competition)
+        and (budget_bytes is None or it.row["program_length_bits"] <= 8 * budget_bytes)
+    ]
+
+
+def _survivors(entrants: Sequence[Entrant], competition: Competition) -> list[Entrant]:
+    fitting = _fitting(entrants, competition)
+    return fitting[: max(FINALISTS, math.ceil(len(fitting) / KEPT_SHARE))]
+
+
+def _without(cell: Cell) -> Exclusion:
+    """Leaves out what a cell came from."""
+    return Exclusion(
+        task=(glob.escape(cell.task),),
+        model=(glob.escape(cell.model),),
+        family=(cell.family,),
+        budget=() if cell.budget_bytes is None else (cell.budget_bytes,),
+        seed=() if cell.seed is None else (cell.seed,),
+        parameters={name: (value,) for name, value in cell.parameters.items()},
+    )

@@ -1,0 +1,203 @@
+"""The search of `family: auto`: who goes on to the next rung, and a whole search on a tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import GridError
+from pipeline.grid import read_grid
+from pipeline.plan import Plan, check_grid, make_plan
+from pipeline.search import FINALISTS, FIRST_ITEMS
+from pipeline.store import Study
+from tests.small_shards import shard_row
+from tests.test_plan import fail, stage
+
+GRID = """\
+study: demo
+tasks: [chain-sum]
+models: [smollm2-135m]
+programs:
+  - {family: baseline}
+  - family: auto
+    among:
+      - {family: urial}
+      - {family: subset, lr: [1e-5, 2e-5, 3e-5, 4e-5, 5e-5, 6e-5, 7e-5, 8e-5, 9e-5, 1e-4, 2e-4], epochs: 1}
+budgets: [1KiB, 2KiB]
+seeds: [1, 2]
+"""
+COMPETITIONS = [(budget, seed) for budget in (1024, 2048) for seed in (1, 2)]
+
+
+@pytest.fixture
+def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TCX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TCX_RESULTS", str(tmp_path / "results"))
+    stage("smollm2-135m", "a" * 64)
+    path = tmp_path / "grid.yaml"
+    path.write_text(GRID)
+    return path
+
+
+def finish(plan: Plan, performance: dict[str, float], num_bits: int = 800) -> None:
+    """Shards of all cells of a plan, with these validation scores by cell id; 0 for the others."""
+    planned = plan.study.read_plan()
+    assert planned is not None
+    for number, row in enumerate(planned.to_pylist()):
+        made = shard_row(number, higher_is_better=True, metric="accuracy")
+        made |= {"program_length_bits": num_bits, "payload_bits": num_bits - 720}
+        made |= {name: value for name, value in row.items() if name in made}
+        made["validation"] = made["validation"] | {"performance": performance.get(row["cell_id"], 0.0)}
+        plan.study.commit_shard(made)
+
+
+def by_rate(plan: Plan) -> dict[str, float]:
+    """Higher rates score higher."""
+    return {str(row.cell_id): 1e5 * float(row.cell.parameters.get("lr") or 0.0) for row in plan.rows}
+
+
+def rates(plan: Plan, budget: int, seed: int) -> list[float]:
+    return [
+        float(row.cell.parameters["lr"])  # type: ignore[arg-type]
+        for row in plan.rows
+        if row.cell.family == "subset" and (row.cell.budget_bytes, row.cell.seed) == (budget, seed)
+    ]
+
+
+def test_rungs_halve_each_competition_and_end_in_the_study(grid: Path) -> None:
+    first = make_plan(grid, None)
+    assert (first.study.folder.name, first.grid.rung, len(first.rows)) == ("demo.rung-1", 1, 1 + 4 * 11)
+    assert {row.cell.evaluation.validation_items for row in first.rows} == {FIRST_ITEMS}
+    finish(first, by_rate(first))
+
+    second = make_plan(grid, None)  # twelve candidates, urial among them: four go on
+    assert second.study.folder.name == "demo.rung-2"
+    assert {row.cell.evaluation.validation_items for row in second.rows} == {3 * FIRST_ITEMS}
+    assert all(rates(second, *one) == [8e-5, 9e-5, 1e-4, 2e-4] for one in COMPETITIONS)
+    assert not any(row.cell.family == "urial" for row in second.rows)
+    finish(second, by_rate(second))
+
+    last = make_plan(grid, None)
+    assert (last.study.folder.name, last.grid.rung) == ("demo", None)
+    assert all(rates(last, *one) == [9e-5, 1e-4, 2e-4] for one in COMPETITIONS)
+    assert sum(row.cell.family == "baseline" for row in last.rows) == 1
+    assert {row.cell.evaluation.validation_items for row in last.rows} == {None}
+
+
+def test_competitions_are_decided_apart(grid: Path) -> None:
+    first = make_plan(grid, None)
+    low = {str(row.cell_id): 100.0 for row in first.rows if row.cell.parameters.get("lr") in (1e-5, 2e-5, 3e-5, 4e-5)}
+    finish(first, {it: 100.0 for row in first.rows if row.cell.seed == 2 and (it := str(row.cell_id)) in low})
+    second = make_plan(grid, None)
+    assert rates(second, 1024, 2) == rates(second, 2048, 2) == [1e-5, 2e-5, 3e-5, 4e-5]
+    assert rates(second, 1024, 1) != [1e-5, 2e-5, 3e-5, 4e-5]
+
+
+def test_a_program_without_a_budget_competes_where_it_fits(grid: Path) -> None:
+    first = make_plan(grid, None)
+    urial = {str(row.cell_id): 100.0 for row in first.rows if row.cell.family == "urial"}
+    finish(first, urial, num_bits=8 * 1500)  # within 2 KiB, above 1 KiB, as if packed so
+    second = make_plan(grid, None)
+    assert any(row.cell.family == "urial" for row in second.rows)
+    assert not rates(second, 1024, 1)  # none of that competition kept its budget
+    assert len(rates(second, 2048, 1)) == 3  # urial is the fourth
+
+
+def test_a_rung_waits_for_its_cells_and_drops_those_that_fail_again(grid: Path) -> None:
+    first = make_plan(grid, None)
+    scores = by_rate(first)
+    planned = first.study.read_plan()
+    assert planned is not None
+    best = next(row for row in first.rows if row.cell.parameters.get("lr") == 2e-4)
+    finish(first, scores)
+    first.study.shard_path(str(best.cell_id)).unlink()
+    fail(first, str(best.cell_id), 1, "killed")
+    assert make_plan(grid, None).grid.rung == 1
+    fail(first, str(best.cell_id), 2, "killed")
+    second = make_plan(grid, None)
+    assert second.grid.rung == 2
+    competition = best.cell.budget_bytes, best.cell.seed
+    assert rates(second, *competition) == [7e-5, 8e-5, 9e-5, 1e-4]  # type: ignore[arg-type]
+
+
+def test_candidates_that_the_grid_has_anyway_are_not_made_twice(grid: Path) -> None:
+    grid.write_text(GRID.replace("{family: baseline}", "{family: subset, lr: 2e-4, epochs: 1}"))
+    assert check_grid(grid).num_cells == 1 + 4 * 11
+    assert len(read_grid(grid).candidates) == 1 + 2 * 10
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("    among:", "    amonk:", "unknown key of 'family: auto' 'amonk'; did you mean among?"),
+        ("{family: urial}", "{family: uriel}", "program 2, candidate 1: unknown program family 'uriel'"),
+        ("{family: baseline}", "{family: auto}", "program 2: 'family: auto' can stand in a grid once"),
+        ("budgets: [1KiB, 2KiB]\n", "", "program 2 (auto): give 'budgets', here or for the grid"),
+        ("lr: [1e-5, 2e-5", "lr: [-1e-5, 2e-5", "program 2, candidate 2 (subset): lr is -1e-05"),
+    ],
+)
+def test_mistakes_are_told(grid: Path, old: str, new: str, message: str) -> None:
+    assert old in GRID
+    grid.write_text(GRID.replace(old, new))
+    with pytest.raises(GridError) as raised:
+        read_grid(grid)
+    assert any(message in mistake for mistake in raised.value.mistakes), raised.value.mistakes
+
+
+SMALL = """\
+study: small
+tasks: [chain-sum]
+models: [{model}]
+programs:
+  - family: auto
+    among:
+      - {{family: urial}}
+      - {{family: icl}}
+      - {{family: subset, epochs: [1, 2], lr: 1e-3}}
+      - {{family: lora, examples: 8, epochs: 1}}
+    budgets: [200B, 1800B]
+evaluation: {{validation_items: 4, test_items: 2}}
+"""
+
+
+def test_a_whole_search(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(SMALL.format(model=tiny_model))
+
+    def tcx(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline.cli", *arguments, "--results", "results"],
+            cwd=tmp_path,
+            env=os.environ | {"TCX_CACHE": str(tmp_path / "cache"), "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    told = tcx("run", "grid.yaml", "--jobs", "2")
+    rung, study = Study(tmp_path / "results" / "small.rung-1"), Study(tmp_path / "results" / "small")
+    rows = {it: read(it) for it in (rung, study)}
+    assert {row["family"] for row in rows[rung]} == {"urial", "icl", "subset", "lora"}
+    assert {(row["validation_items"], row["test_items"]) for row in rows[rung]} == {(4, 1)}
+    fitting = [row for row in rows[rung] if row["status"] == "ok" and row["program_length_bits"] <= 8 * 1800]
+    assert len(fitting) > FINALISTS
+    best = sorted(fitting, key=lambda row: (-row["validation"]["performance"], row["program_length_bits"]))
+    # Nothing fits into 200 bytes, and the same programs are made again on all items.
+    assert {row["program_sha256"] for row in rows[study]} == {row["program_sha256"] for row in best[:FINALISTS]}
+    assert {(row["validation_items"], row["test_items"]) for row in rows[study]} == {(4, 2)}
+    assert "200 B / seed 1: no candidate keeps the budget" in told
+    assert "1.758 KiB" in told and "searched" in told
+    plan = json.loads(tcx("plan", "grid.yaml", "--json"))
+    assert (plan["study"], plan["rung"], plan["states"]["done"]) == ("small", None, FINALISTS)
+
+
+def read(study: Study) -> list[dict[str, Any]]:
+    from pipeline.shards import read_shard
+
+    return [read_shard(path, path.stem) for path in study.shard_files()]
