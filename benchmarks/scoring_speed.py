@@ -9,6 +9,9 @@ length, scored by the same scorer; its model is loaded before the clock starts, 
 full length is measured twice: the task's own limit, and the limit that the paper generates to (128 tokens for
 translation, 500 for mathematics). Both use one thread. They take turns, and the ratio is the median over the turns.
 Time is that of the processor: whatever else runs on the machine does not count.
+
+`tokens` is how many times more tokens the model reads and writes in plain generation, padding included: where the time
+is that of products of matrices, as on one thread of a processor, no way to score the same answers has a higher ratio.
 """
 
 from __future__ import annotations
@@ -77,12 +80,19 @@ def measure(task_name: str, num_items: int, turns: int) -> dict[str, Any]:
             program_seconds.append(execution.cpu_seconds + scoring_seconds(task, execution.outputs, items))
             for name, values in plain_seconds.items():
                 values.append(plain(folder, task_name, num_items, limits[name]))
-    measured = {
+    measured: dict[str, Any] = {
         "task": task_name,
         "items": len(items),
         "program_items_per_second": len(items) / statistics.median(program_seconds),
     }
+    head = len(tokenizer(Template.of(task).head).input_ids)
+    prompts = [len(tokenizer(task.template.format(**item.input)).input_ids) for item in items]
+    answers = [len(tokenizer(output).input_ids) + 1 for output in execution.outputs]
+    batches = [prompts[start : start + 128] for start in range(0, len(prompts), 128)]
+    needed = sum(prompts) - head * len(prompts) + sum(answers)
     for name, values in plain_seconds.items():
+        padded = sum(len(batch) * (max(batch) + int(limits[name] or 0)) for batch in batches)
+        measured[f"tokens_{name}_limit"] = padded / needed
         ratios = [theirs / ours for ours, theirs in zip(program_seconds, values, strict=True)]
         measured[f"plain_{name}_limit_items_per_second"] = len(items) / statistics.median(values)
         measured[f"ratio_{name}_limit"] = statistics.median(ratios)

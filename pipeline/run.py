@@ -210,7 +210,8 @@ def _show(event: dict[str, Any], progress: Progress, total: Any, line: Any) -> N
     elif kind == "done":
         progress.advance(total)
         if event["status"] == "ok":
-            text = f"{event['bytes']:>9,} bytes  test {event['performance']:6.2f}  {event['cell']}"
+            scores = f"validation {event['validation']:6.2f}  test {event['test']:6.2f}"
+            text = f"{event['bytes']:>9,} bytes  {scores}  {event['cell']}"
             progress.console.print(text, markup=False, highlight=False, no_wrap=True, overflow="ellipsis")
 
 

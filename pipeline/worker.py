@@ -286,7 +286,7 @@ def _finish(
             "cell_id": cell.cell_id,
             "status": "ok",
             "bytes": len(program.content),
-            "performance": scores["test"]["performance"],
+            **{split: scores[split]["performance"] for split in SCORED_SPLITS},
         }
     )
 

@@ -249,8 +249,10 @@ def _line(event: dict[str, Any]) -> str:
         return f"{event.get('cause', 'again')}: {event['message']}"
     if kind == "failed":
         return f"failed ({event['cause']}): {event['cell']}: {event['message']}"
-    score = f", {event['bytes']:,} bytes, test {event['performance']:.2f}" if event["status"] == "ok" else ""
-    return f"done ({event['status']}{score}): {event['cell']}"
+    if event["status"] != "ok":
+        return f"done ({event['status']}): {event['cell']}"
+    scores = f"validation {event['validation']:.2f}, test {event['test']:.2f}"
+    return f"done (ok, {event['bytes']:,} bytes, {scores}): {event['cell']}"
 
 
 def _say(text: str) -> None:
