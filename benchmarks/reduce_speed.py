@@ -36,6 +36,7 @@ sys.path.insert(0, str(ROOT))
 from pipeline import schema  # noqa: E402
 from pipeline.compacted import ROWS_AT_ONCE, write_compacted  # noqa: E402
 from pipeline.reduce.sources import READ_COLUMNS  # noqa: E402
+from pipeline.shards import write_shard  # noqa: E402
 from pipeline.store import Study  # noqa: E402
 
 TASKS = [f"task-{number}" for number in range(4)]
@@ -200,8 +201,13 @@ def write_large(folder: Path, num_rows: int, num_items: int) -> None:
 
 
 def write_small(folder: Path, num_rows: int, num_items: int) -> None:
-    for row in synthetic(0, num_rows, num_rows, num_items).to_pylist():
-        Study(folder).commit_shard(row)
+    for start in range(0, num_rows, ROWS_AT_ONCE):
+        rows = synthetic(start, min(ROWS_AT_ONCE, num_rows - start), num_rows, num_items)
+        for place, cell_id in enumerate(rows["cell_id"].to_pylist()):
+            path = Study(folder).shard_path(cell_id)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                write_shard(file, rows.slice(place, 1))
 
 
 def measure(work: str, folder: Path, repeats: int) -> dict[str, float]:

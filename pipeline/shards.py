@@ -1,4 +1,4 @@
-"""Shards as they are read: what makes a file one, and what is wrong with one that is none."""
+"""Shards as files: how one is written, what makes a file one, and what is wrong with one that is none."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,11 +15,38 @@ from pipeline import schema
 from pipeline.errors import InvalidShardError
 from pipeline.files import read_patiently
 from pipeline.migrations import check_columns, check_version, migrate, stored_columns
-from pipeline.seals import check_seal
+from pipeline.seals import check_seal, seal
 
 _PARQUET_MAGIC = b"PAR1"
 _FIRST_SEALED = 2
 """The schema version from which on a footer has a digest."""
+_COMPRESSION = {"payload_text": "zstd"} | {
+    f"{split}.{column}": "zstd"
+    for split in ("validation", "test")
+    for column in ("item_scores.list.element", "statistics.list.element.list.element", "predictions.list.element")
+}
+
+
+def write_shard(file: BinaryIO, table: pa.Table) -> None:
+    """Write the shard of one cell.
+
+    Args:
+        file: where to, from its start.
+        table: one row of `schema.SHARD`.
+    """
+    metadata = {"cell_id": table["cell_id"][0].as_py(), "schema_version": str(schema.SCHEMA_VERSION)}
+    # One row needs neither dictionaries nor statistics; without them the footer is half as long. Scalars stay
+    # uncompressed: a decompressor for each of them doubles the time of reading a shard. Checksums, since a flipped bit
+    # in an uncompressed text would go unseen.
+    pq.write_table(
+        table.replace_schema_metadata(metadata),
+        file,
+        compression=_COMPRESSION,
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
+    )
+    seal(file)
 
 
 def read_shard(path: Path, cell_id: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,17 +24,11 @@ from pipeline.attempt_files import read_attempts, write_attempts
 from pipeline.compacted_index import compacted_files, index
 from pipeline.errors import InvalidShardError, TaskComplexityError, UserError
 from pipeline.files import READ_THREADS, entries, make_folder, read_patiently, write_atomically
-from pipeline.seals import seal
-from pipeline.shards import has_footer_of, read_shard
+from pipeline.shards import has_footer_of, read_shard, write_shard
 
 RESULTS_VARIABLE = "TCX_RESULTS"
 
 _SHARD_NAME = re.compile(r"[0-9a-f]{64}\.parquet")
-_COMPRESSION = {"payload_text": "zstd"} | {
-    f"{split}.{column}": "zstd"
-    for split in ("validation", "test")
-    for column in ("item_scores.list.element", "statistics.list.element.list.element", "predictions.list.element")
-}
 
 
 def results_folder(option: str | None = None) -> Path:
@@ -227,29 +221,14 @@ class Study:
         schema.check_row(row)
         cell_id = str(row["cell_id"])
         path = self.shard_path(cell_id)
-        metadata = {"cell_id": cell_id, "schema_version": str(schema.SCHEMA_VERSION)}
-        table = schema.table_of([row], schema.SHARD).replace_schema_metadata(metadata)
-
-        def write(handle: BinaryIO) -> None:
-            # One row needs neither dictionaries nor statistics; without them the footer is half as long. Scalars stay
-            # uncompressed: a decompressor for each of them doubles the time of reading a shard.
-            # Checksums, since a flipped bit in an uncompressed text would go unseen.
-            pq.write_table(
-                table,
-                handle,
-                compression=_COMPRESSION,
-                use_dictionary=False,
-                write_statistics=False,
-                write_page_checksum=True,
-            )
-            seal(handle)
+        table = schema.table_of([row], schema.SHARD)
 
         def check(temporary: Path) -> None:
             read_shard(temporary, cell_id)
 
         if self._is_compacted(cell_id):
             return False
-        while not write_atomically(path, write, replace=False, check=check):
+        while not write_atomically(path, lambda file: write_shard(file, table), replace=False, check=check):
             try:
                 read_shard(path, cell_id)
                 return False

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.coding.arithmetic import Interval, encode, ideal_bits
-from pipeline.coding.numbers import LARGEST, encode_halves, encode_numbers, step_for_bits, to_integers
+from pipeline.coding.numbers import LARGEST, encode_halves, encode_numbers, nearest_scale, step_for_bits, to_integers
 from pipeline.decoder_parts import halves
 from pipeline.decoder_parts.arithmetic import reader, weights
 from pipeline.decoder_parts.numbers import add_numbers
@@ -64,6 +64,19 @@ def test_coded_integers_are_near_their_entropy() -> None:
     _, counts = np.unique(numbers[0], return_counts=True)
     entropy_bits = -(counts * np.log2(counts / counts.sum())).sum() * 10
     assert 8 * len(encode_numbers(numbers)) < 1.1 * entropy_bits
+
+
+def test_the_nearest_scale_is_below_the_step_where_most_is_rounded_away() -> None:
+    updates = [np.random.default_rng(1).laplace(size=(50, 40)).astype(np.float32)]
+    integers = to_integers(updates, 3.0)
+    scale = nearest_scale(updates, integers)
+
+    def error(scale: float) -> float:
+        return float(np.square(integers[0] * scale - updates[0]).sum())
+
+    assert 2 < scale < 3
+    assert error(scale) < min(error(scale * 1.05), error(scale / 1.05), error(3.0))
+    assert nearest_scale(updates, [np.zeros_like(integers[0])]) == 1
 
 
 def test_step_for_bits_beats_its_neighbours() -> None:

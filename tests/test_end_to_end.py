@@ -35,12 +35,19 @@ programs:
   - {{family: urial}}
   - {{family: icl, shots: [1, 3]}}
   - {{family: icl, budgets: [1250B, 200B]}}
+  - {{family: prompt-search, candidates: 2, shots: [1, 2]}}
+  - {{family: prompt-search, candidates: 2, budgets: [1000B]}}
   - {{family: subset, examples: 12, epochs: [1, 2]}}
   - {{family: subset, budgets: [1700B]}}
+  - {{family: plain-subset, examples: 3, epochs: [1, 2]}}
+  - {{family: plain-subset, weights: adapter, budgets: [1300B]}}
+  - {{family: taught, shown: 1, examples: 12, epochs: [1, 2]}}
   - {{family: lora, examples: 8, epochs: 1, bits: 4}}
   - {{family: lora, examples: 8, epochs: 1, budgets: [2KiB]}}
   - {{family: lora, examples: 8, epochs: 1, bits: 16}}
   - {{family: blora, examples: 16, epochs: 2, gate_lr: 1.0, quantisation_penalty: 0.1}}
+  - {{family: tuner, examples: 8, epochs: 1, shots: 1, numbers: 500, budgets: [2KiB]}}
+  - {{family: tuner, examples: 8, epochs: 1, bits: 4, tuner: [tinylora, vera, ia3]}}
   - {{family: lm-head, examples: 8, epochs: 1, bits: 3}}
   - {{family: full, examples: 8, epochs: 1, budgets: [16KiB]}}
   - {{family: subset, examples: 12, epochs: 1, weights: all, lr: 1e-4}}
@@ -80,7 +87,7 @@ def rows(study: Study) -> list[dict[str, Any]]:
 
 
 def test_every_cell_has_a_shard_and_every_length_is_a_file(study: Study, rows: list[dict[str, Any]]) -> None:
-    assert len(rows) == 2 * 19
+    assert len(rows) == 2 * 31
     for row in rows:
         if row["status"] == "infeasible":
             assert (row["family"], row["budget_bytes"]) == ("icl", 200)
@@ -116,7 +123,7 @@ def test_programs_run_by_plain_python_where_this_package_is_not(
     trained = [row for row in rows if row["status"] == "ok" and not row["model"].endswith("random-1")]
     items = items_of(catalog.task("chain-sum"), Evaluation(validation_items=3, test_items=4))
     inputs = [dict(example.input) for split in ("validation", "test") for example in items[split]]
-    for family in ("icl", "subset", "lora", "blora", "reweight"):
+    for family in ("icl", "subset", "lora", "blora", "tuner", "reweight"):
         row = next(row for row in trained if row["family"] == family)
         ids = write_inputs(workplace / "inputs.jsonl", inputs)
         with (workplace / "inputs.jsonl").open() as source, (workplace / "outputs.jsonl").open("w") as target:

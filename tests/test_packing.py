@@ -21,10 +21,14 @@ CASES = {
     "prompt": ANSWER | {"PREFIX": "English:"},
     "demonstrations": ANSWER | HEAD | {"START": "English:", "STOPS": 4},
     "subset": ANSWER | HEAD | ADAPTER | {"STOPS": 2, "EXAMPLES": 8, "EPOCHS": 3, "LR": 0.001},
+    "taught": ANSWER | HEAD | ADAPTER | {"STOPS": 2, "SHOWN": 2, "EXAMPLES": 8, "EPOCHS": 3, "LR": 0.001},
     "adapter": ANSWER | HEAD | ADAPTER | {"STEP": 0.01},
     "weights": ANSWER | HEAD | {"STEP": 0.01},
     "head": ANSWER | HEAD | {"STEP": 0.01},
     "terms": ANSWER | HEAD | {"RANK": 2},
+    "tuner": ANSWER
+    | HEAD
+    | {"CONFIG": '{"peft_type":"VERA","r":1,"target_modules":"all-linear"}', "SEED": 1, "STEP": 0.01},
     "reweighted": ANSWER
     | HEAD
     | ADAPTER
@@ -37,10 +41,12 @@ FROZEN = {
     "prompt": "cf4601e1fa8ba861e0dcd250f78e33d289d94fdfbeb273efe775095165222a8b",
     "demonstrations": "461ceff816a0861c8c337d73888421f3da444a78c925a1e523b9d88dd705894f",
     "subset": "b0a4c1f959a1525bee0f126ae7dff1e55fb97e5ff654c8cd2a57b773b635bf9e",
+    "taught": "0c1326604cef01339df27246c1a24ba586770f0c2680bc42d4325383c2879f09",
     "adapter": "45c413541341db92c6ab6deb858098876c54c38546c028498a0cf07a4a44e13e",
     "weights": "4df61a30697a57e69ab1224cee084dfe1a34914f8d61d011be5aa3ae67c6ad05",
     "head": "171e26a02e6b0f41755d62f08624d6fc85e9d86be0fc66edd6906b504d1979c6",
     "terms": "6aae09e5b7e937d168c806459c039a3f02956753237d297b5917524ce5c5c1a4",
+    "tuner": "b945530b0ffbb07c745ab2381ba292123c3abce80be8bc058419d61c656044b6",
     "reweighted": "20ef400f8233a5fb8e3164aeaba95cb1b7312714da0355e3940610258774a2fc",
 }
 

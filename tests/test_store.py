@@ -425,7 +425,9 @@ for number in range(10**6):
 
 def test_kill_leaves_whole_files_or_temporary_ones(study: Study) -> None:
     root, here = Path(__file__).parents[1], str(Path(__file__).parent)
-    for number in range(8):
+    shards: list[Path] = []
+    number = 0
+    while number < 8 or len(shards) <= 8:  # on a machine that has much to do, few are written before a kill
         command = [sys.executable, "-c", WRITER, str(study.folder), here]
         writer = subprocess.Popen(
             command, stdout=subprocess.PIPE, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}
@@ -442,7 +444,7 @@ def test_kill_leaves_whole_files_or_temporary_ones(study: Study) -> None:
             read_shard(path, path.stem)
         for path in study.programs.glob("*/[!.]*"):
             assert hashlib.sha256(path.read_bytes()).hexdigest() == path.stem
-    assert len(shards) > 8
+        number += 1
     assert not study.quarantine.exists()
 
 

@@ -39,6 +39,18 @@ def step_for_bits(updates: Sequence[Floats], largest: int) -> float:
     return min(steps(updates), key=error)
 
 
+def nearest_scale(updates: Sequence[Floats], integers: Sequence[Integers]) -> float:
+    """Multiple of the integers that is nearest to the updates in squared error, to two significant digits.
+
+    The step they were rounded with is too large where most of them are 0 (centroid condition: Lloyd 1982). 1 where
+    all of them are.
+    """
+    pairs = [(update.ravel(), numbers.ravel()) for update, numbers in zip(updates, integers, strict=True)]
+    squares = sum(float(np.square(numbers, dtype=np.float64).sum()) for _, numbers in pairs)
+    products = sum(float((update * numbers).sum(dtype=np.float64)) for update, numbers in pairs)
+    return float(f"{products / squares:.2g}") if squares else 1.0
+
+
 def encode_halves(updates: Sequence[Floats]) -> bytes:
     """Numbers in half precision as `decoder_parts.halves.add_numbers` reads them."""
     return b"".join(update.astype("<f2").tobytes() for update in updates)

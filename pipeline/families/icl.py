@@ -13,7 +13,7 @@ from pipeline.coding.template import Template, tokens_of
 from pipeline.families.common import answer_constants, head_ids, over_budget, shuffled_train, within
 from pipeline.packing import pack
 from pipeline.packing.link import Constant
-from pipeline.protocols import EncodeContext, Encoded
+from pipeline.protocols import EncodeContext, Encoded, Split
 
 if TYPE_CHECKING:
     from pipeline.coding.arithmetic import Interval
@@ -136,14 +136,10 @@ def _most_shots(cells: Sequence[Cell], decoder_bytes: int) -> int:
     return max(int(cell.parameters["shots"] or max(1, (cell.budget_bytes or 0) - decoder_bytes)) for cell in cells)
 
 
-def longest_item(context: EncodeContext, tokenizer: object) -> int:
-    """Tokens of the longest item of the validation and test splits, as a program meets it."""
+def longest_item(context: EncodeContext, tokenizer: object, splits: Sequence[Split] = ("validation", "test")) -> int:
+    """Tokens of the longest item of some splits, as a program meets it."""
     template = Template.of(context.task)
-    texts = [
-        template.tail.format(**example.input)
-        for split in ("validation", "test")
-        for example in context.task.split(split)
-    ]
+    texts = [template.tail.format(**example.input) for split in splits for example in context.task.split(split)]
     return max(len(ids) for ids in tokenizer(texts).input_ids)  # type: ignore[operator]
 
 

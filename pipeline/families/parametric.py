@@ -113,7 +113,7 @@ class Start(NamedTuple):
 class Parametric:
     """One training run for all budgets and bits a weight."""
 
-    version = 3
+    version = 4
     view = "parametric"
     size = "bits"
     has_seed = True
@@ -126,13 +126,21 @@ class Parametric:
         """The weights that are trained; takes away again what it has added to the model."""
         raise NotImplementedError
 
+    def training(self, context: EncodeContext, tokenizer: Any, settings: Any, seed: int) -> tuple[str, Training]:
+        """Text before every item, and what is learned behind it."""
+        return Template.of(context.task).head, training_of(context, tokenizer, settings, seed)
+
+    def pieces(self, updates: list[Floats]) -> list[Floats]:
+        """The updates in the tensors that the decoder adds to; each is coded with a width of its own."""
+        return updates
+
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""
         from pipeline.adapt import adapt
 
         settings, seed = self.parameters(**cells[0].parameters), cells[0].seed or 0
         _, tokenizer = context.load()
-        training = training_of(context, tokenizer, settings, seed)
+        head, training = self.training(context, tokenizer, settings, seed)
         with self.prepare(context, settings, seed) as start:
             before = [weight.detach().cpu().numpy().copy() for weight in start.weights]
             adapted = adapt(start.model, start.weights, training, context)
@@ -140,10 +148,9 @@ class Parametric:
             return  # the first process of the team makes the programs
         updates = [weight - first for weight, first in zip(adapted.weights, before, strict=True)]
         del before, adapted.weights[:]
-        template = Template.of(context.task)
-        constants = {**answer_constants(context.task, tokenizer), "HEAD": template.head, **start.constants}
+        constants = {**answer_constants(context.task, tokenizer), "HEAD": head, **start.constants}
         start = start._replace(constants=constants, weights=[])
-        yield from self._programs(context, cells, updates, start, training, adapted.seconds, adapted.facts)
+        yield from self._programs(context, cells, self.pieces(updates), start, training, adapted.seconds, adapted.facts)
 
     def _programs(
         self,
@@ -156,34 +163,42 @@ class Parametric:
         facts: Mapping[str, Any],
     ) -> Iterator[Encoded]:
         """A program for each cell around updates that are as fine as it may be long."""
-        from pipeline.coding.numbers import encode_halves, encode_numbers, step_for_bits, steps, to_integers
+        from pipeline.coding.numbers import (
+            encode_halves,
+            encode_numbers,
+            nearest_scale,
+            step_for_bits,
+            steps,
+            to_integers,
+        )
 
-        def program(step: float, largest: int) -> Program:
-            payload = start.payload + encode_numbers(to_integers(updates, step, largest))
-            return pack(self.decoder, {**start.constants, "STEP": step}, payload)
+        def program(step: float, largest: int) -> tuple[Program, float]:
+            integers = to_integers(updates, step, largest)
+            scale = nearest_scale(updates, integers)
+            payload = start.payload + encode_numbers(integers)
+            return pack(self.decoder, {**start.constants, "STEP": scale}, payload), scale
 
         def fixed(bits: int) -> tuple[Program, float]:
             if bits == RAW_BITS:
                 payload = start.payload + encode_halves(updates)
                 return pack(self.decoder, {**start.constants, "STEP": 1.0}, payload, RAW_PARTS), 1.0
             largest = 2 ** (bits - 1) - 1
-            step = step_for_bits(updates, largest)
-            return program(step, largest), step
+            return program(step_for_bits(updates, largest), largest)
 
         def finest(cell: Cell) -> tuple[Program, float] | Encoded:
             """The program with the finest step that keeps the budget: its length falls as the step grows."""
             ladder = steps(updates)
             low, high = 0, len(ladder) - 1
-            smallest = program(ladder[high], 127)
+            smallest, _ = program(ladder[high], 127)
             if not within(smallest, cell.budget_bytes):
                 return over_budget(cell, smallest, "every update rounded to nothing")
             while low < high:
                 middle = (low + high) // 2
-                if within(program(ladder[middle], 127), cell.budget_bytes):
+                if within(program(ladder[middle], 127)[0], cell.budget_bytes):
                     high = middle
                 else:
                     low = middle + 1
-            return program(ladder[high], 127), ladder[high]
+            return program(ladder[high], 127)
 
         started = time.monotonic() - train_seconds
         trained_tokens = sum(map(len, training.rows)) * training.epochs

@@ -55,7 +55,7 @@ class Reweight(Parametric):
     """Coded examples, and one factor for each update and module."""
 
     name = "reweight"
-    version = 1
+    version = 2
     view = "combined"
     parameters = Parameters
     decoder = "pipeline.decoders.reweighted"

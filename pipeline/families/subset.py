@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.cell import Cell, Scalar
 from pipeline.coding.template import Template
@@ -80,11 +80,12 @@ class Subset:
     name = "subset"
     version = 2
     view = "data"
-    parameters = Parameters
+    parameters: type[Parameters] = Parameters
     size = "examples"
     has_seed = True
     shared = ("epochs",)
     trains_in_team = False
+    decoder = "pipeline.decoders.subset"
 
     def changes_base(self, parameters: Mapping[str, Scalar]) -> bool:
         """See `protocols.Family`."""
@@ -94,30 +95,58 @@ class Subset:
         """See `Family.encode`."""
         import torch
 
-        task, settings, seed = context.task, Parameters(**cells[0].parameters), cells[0].seed or 0  # type: ignore[arg-type]
+        settings, seed = self.parameters(**cells[0].parameters), cells[0].seed or 0  # type: ignore[arg-type]
         model, tokenizer = context.load()
-        head = head_ids(task, tokenizer)
-        rows = train_rows(task, tokenizer, seed, _most_examples(cells))
-        programs = _Programs(context, tokenizer)
         unfreeze(model)  # who used it before may have frozen it
+        start = self.start(context, settings, seed, _most_examples(cells))
+        programs = _Programs(context, tokenizer, self.decoder, start.shown)
         add_adapter = import_module(ADAPTERS[settings.weights]).add_adapter
         adapted, adapter = add_adapter(model, seed, settings.rank, settings.alpha, settings.target_modules)
         try:
-            learner = _Learner(adapted, adapter, torch.optim.AdamW(adapter, settings.lr), head)
-            yield from _fill_all(context, cells, rows, learner, programs)
+            learner = _Learner(adapted, adapter, torch.optim.AdamW(adapter, settings.lr), start.prefix, start.coded)
+            yield from _fill_all(context, cells, start.rows, learner, programs)
         finally:
             if adapted is not model:
                 adapted.unload()
+
+    def start(self, context: EncodeContext, settings: Parameters, seed: int, most: int | str) -> Start:
+        """What stands before the first block; a family that shows examples has its own.
+
+        Args:
+            context: task and base model.
+            settings: the family's parameters.
+            seed: of the order of the train split.
+            most: how many rows the cells can use, or `all`.
+        """
+        from pipeline.coding.examples import Coded
+
+        tokenizer = context.load()[1]
+        rows = train_rows(context.task, tokenizer, seed, most)
+        return Start(head_ids(context.task, tokenizer), [], Coded([], 0.0), rows)
+
+
+class Start(NamedTuple):
+    """The state before the first block.
+
+    Attributes:
+        prefix: token ids that stand before every example and every item.
+        shown: token ids of what the payload holds of the prefix [rows][tokens].
+        coded: the stream that holds it.
+        rows: token ids of the examples to train on, in their order [examples][tokens].
+    """
+
+    prefix: list[int]
+    shown: list[list[int]]
+    coded: Coded
+    rows: list[list[int]]
 
 
 class _Learner:
     """The model that codes and learns, and the stream so far: all that a checkpoint holds."""
 
-    def __init__(self, model: Any, adapter: list[Any], optimizer: Any, head: list[int]) -> None:
-        from pipeline.coding.examples import Coded
-
+    def __init__(self, model: Any, adapter: list[Any], optimizer: Any, head: list[int], coded: Coded) -> None:
         self.model, self.adapter, self.optimizer, self.head = model, adapter, optimizer, head
-        self.coded = Coded([], 0.0)
+        self.coded = coded
         self.done = 0
         self.trained_tokens = 0
 
@@ -217,9 +246,9 @@ def _code_block(coded: Coded, model: Any, head: list[int], block: list[list[int]
 class _Programs:
     """Packs the program of a cell around a payload."""
 
-    def __init__(self, context: EncodeContext, tokenizer: Any) -> None:
+    def __init__(self, context: EncodeContext, tokenizer: Any, decoder: str, shown: list[list[int]]) -> None:
         template = Template.of(context.task)
-        self.tokenizer = tokenizer
+        self.tokenizer, self.decoder, self.shown = tokenizer, decoder, shown
         self.constants = {
             **answer_constants(context.task, tokenizer),
             "HEAD": template.head,
@@ -230,7 +259,7 @@ class _Programs:
         parameters = {name.upper(): value for name, value in cell.parameters.items() if name != "weights"}
         values = {**self.constants, **parameters, "EXAMPLES": examples, "SEED": cell.seed}
         parts = {"add_adapter": ADAPTERS[str(cell.parameters["weights"])]}
-        return pack("pipeline.decoders.subset", values, payload, parts)  # type: ignore[arg-type]
+        return pack(self.decoder, values, payload, parts)  # type: ignore[arg-type]
 
 
 def _fill(
@@ -247,19 +276,19 @@ def _fill(
     while True:
         stream = code(number)
         used = rows[: done + number]
-        payload = stream.payload(used)
+        payload = stream.payload(programs.shown + used)
         program = programs.pack(cell, len(used), payload)
         if number == 0 or within(program, cell.budget_bytes):
             break
         number -= 1
     if not used:
-        return 0, over_budget(cell, programs.pack(cell, 1, code(1).payload(rows[:1])), "one example")
+        return 0, over_budget(cell, programs.pack(cell, 1, code(1).payload(programs.shown + rows[:1])), "one example")
     return number, Encoded(
         cell=cell,
         program=program,
         nll_bits=stream.nll_bits,
         coded_bits=8 * len(payload),
-        payload_text="\n".join(programs.tokenizer.batch_decode(used)),
+        payload_text="\n".join(programs.tokenizer.batch_decode(programs.shown + used)),
         settings={"examples": len(used)},
     )
 

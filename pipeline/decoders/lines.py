@@ -1,0 +1,30 @@
+"""Trains on examples that stand in the source as text, and answers."""
+
+import sys
+
+import torch
+
+from pipeline.decoder_parts.adapt import add_adapter, train
+from pipeline.decoder_parts.answer import answer
+from pipeline.decoder_parts.base import load
+
+HEAD = "Question:"
+TAIL = " {question}\nAnswer:"
+STOP = "\n"
+EXAMPLES = " 1\nAnswer: 1\n"
+EPOCHS = 3
+LR = 1e-3
+RANK = 8
+ALPHA = 8
+TARGET_MODULES = "all-linear"
+SEED = 1
+MAX_NEW_TOKENS = 32
+SKIP = 0
+
+model, tokenizer = load(sys.argv[1])
+head = tokenizer(HEAD).input_ids
+model, adapter = add_adapter(model, SEED, RANK, ALPHA, TARGET_MODULES)
+optimizer = torch.optim.AdamW(adapter, LR)
+for _ in range(EPOCHS):
+    train(model, optimizer, head, [tokenizer(text).input_ids[SKIP:] for text in EXAMPLES.split(HEAD)])
+answer(model, tokenizer, head, TAIL, STOP, MAX_NEW_TOKENS, SKIP)
