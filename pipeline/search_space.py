@@ -10,7 +10,12 @@ AUTO = "auto"
 CANDIDATES: list[dict[str, Any]] = [
     {"family": "urial"},
     {"family": "icl"},
-    {"family": "subset", "lr": [1e-3, 3e-3], "epochs": [1, 3]},
-    {"family": "lora", "lr": [3e-3, 1e-2], "epochs": 2},
+    {"family": "prompt-search"},
+    {"family": "plain-subset", "lr": [3e-5, 5e-5, 1e-4], "epochs": [3, 6]},
+    {"family": "plain-subset", "shown": 2, "epochs": 3},
+    {"family": "subset", "lr": [1e-3, 2e-3], "epochs": [1, 3]},
+    {"family": "taught", "lr": [1e-3, 2e-3]},
+    {"family": "tuner", "numbers": [512, 4096], "rank": 1, "lr": [5e-2, 1e-1], "examples": 512, "epochs": 1},
+    {"family": "lora", "lr": [3e-3, 1e-2], "examples": 512, "epochs": 1},
 ]
 """Program entries as in a grid file; each fills the budgets."""

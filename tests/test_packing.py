@@ -21,6 +21,7 @@ CASES = {
     "prompt": ANSWER | {"PREFIX": "English:"},
     "demonstrations": ANSWER | HEAD | {"START": "English:", "STOPS": 4},
     "subset": ANSWER | HEAD | ADAPTER | {"STOPS": 2, "EXAMPLES": 8, "EPOCHS": 3, "LR": 0.001},
+    "lines": ANSWER | HEAD | ADAPTER | {"PREFIX": "English:", "EXAMPLES": " a\nFrench: b\n", "EPOCHS": 3, "LR": 0.001},
     "taught": ANSWER | HEAD | ADAPTER | {"STOPS": 2, "SHOWN": 2, "EXAMPLES": 8, "EPOCHS": 3, "LR": 0.001},
     "adapter": ANSWER | HEAD | ADAPTER | {"STEP": 0.01},
     "weights": ANSWER | HEAD | {"STEP": 0.01},
@@ -41,6 +42,7 @@ FROZEN = {
     "prompt": "cf4601e1fa8ba861e0dcd250f78e33d289d94fdfbeb273efe775095165222a8b",
     "demonstrations": "461ceff816a0861c8c337d73888421f3da444a78c925a1e523b9d88dd705894f",
     "subset": "b0a4c1f959a1525bee0f126ae7dff1e55fb97e5ff654c8cd2a57b773b635bf9e",
+    "lines": "52ac248eb649f041c6a0fdb833d0e0b555e6110264c47e049f6085d8b0581dd9",
     "taught": "0c1326604cef01339df27246c1a24ba586770f0c2680bc42d4325383c2879f09",
     "adapter": "45c413541341db92c6ab6deb858098876c54c38546c028498a0cf07a4a44e13e",
     "weights": "4df61a30697a57e69ab1224cee084dfe1a34914f8d61d011be5aa3ae67c6ad05",
@@ -53,7 +55,7 @@ FROZEN = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_parts_sum_and_equal_arguments_give_equal_bytes(name: str) -> None:
-    payload = b"\x00PK\x03\x04payload" if name not in ("copy", "constant", "prompt") else b""
+    payload = b"\x00PK\x03\x04payload" if name not in ("copy", "constant", "prompt", "lines") else b""
     program = pack(f"pipeline.decoders.{name}", CASES[name], payload)
     assert len(program.content) == program.decoder_bytes + program.payload_bytes + program.container_bytes
     assert program.container_bytes == CONTAINER_BYTES == 120
@@ -67,7 +69,7 @@ def test_parts_sum_and_equal_arguments_give_equal_bytes(name: str) -> None:
 @pytest.mark.parametrize(("name", "digest"), FROZEN.items())
 def test_programs_of_a_version_stay_the_same(name: str, digest: str) -> None:
     """Another digest means other programs for old cells: raise the version of every family that uses the decoder."""
-    payload = b"payload" if name not in ("copy", "constant", "prompt") else b""
+    payload = b"payload" if name not in ("copy", "constant", "prompt", "lines") else b""
     assert pack(f"pipeline.decoders.{name}", CASES[name], payload).sha256 == digest
 
 

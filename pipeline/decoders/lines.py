@@ -1,4 +1,4 @@
-"""Trains on examples that stand in the source as text, and answers."""
+"""Trains on examples that stand in the source as text, and answers; the first of them may stay in the prompt."""
 
 import sys
 
@@ -8,6 +8,7 @@ from pipeline.decoder_parts.adapt import add_adapter, train
 from pipeline.decoder_parts.answer import answer
 from pipeline.decoder_parts.base import load
 
+PREFIX = "Question:"
 HEAD = "Question:"
 TAIL = " {question}\nAnswer:"
 STOP = "\n"
@@ -22,7 +23,7 @@ MAX_NEW_TOKENS = 32
 SKIP = 0
 
 model, tokenizer = load(sys.argv[1])
-head = tokenizer(HEAD).input_ids
+head = tokenizer(PREFIX).input_ids
 model, adapter = add_adapter(model, SEED, RANK, ALPHA, TARGET_MODULES)
 optimizer = torch.optim.AdamW(adapter, LR)
 for _ in range(EPOCHS):

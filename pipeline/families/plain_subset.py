@@ -8,23 +8,35 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.cell import Cell, Scalar
 from pipeline.coding.template import Template
 from pipeline.families import subset
 from pipeline.families.common import ALL, answer_constants, over_budget, shuffled_train, within
+from pipeline.families.icl import longest_item
 from pipeline.packing import pack
 from pipeline.protocols import EncodeContext, Encoded, Program
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters(subset.Parameters):
-    """Parameters of `subset`; training all weights needs the shortest decoder."""
+    """Parameters of the family: those of `subset`, with other defaults, since training all weights needs less decoder.
+
+    Attributes:
+        shown: number of further examples that stand before all others, and before every item.
+    """
 
     weights: str = "all"
-    lr: float = 1e-4
+    lr: float = 5e-5
+    epochs: int = 4
+    shown: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shown < 0:
+            raise ValueError(f"shown is {self.shown}; it must be at least 0")
 
 
 class PlainSubset:
@@ -45,14 +57,28 @@ class PlainSubset:
 
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""
-        template, tokenizer = Template.of(context.task), context.tokenizer()
-        constants = {**answer_constants(context.task, tokenizer), "HEAD": template.head}
+        template = Template.of(context.task)
+        model, tokenizer = context.load()
+        shown = int(cells[0].parameters["shown"])  # type: ignore[arg-type]
         # Examples are told apart by the head of the template, which therefore none may hold.
         texts = ["".join(template.text(example)) for example in shuffled_train(context.task, cells[0].seed or 0)]
         texts = [text for text in texts if template.head not in text]
+        prefix = template.head + "".join(text + template.head for text in texts[:shown])
+        texts = texts[shown:]
+        needed = len(tokenizer(prefix).input_ids) + longest_item(context, tokenizer, ("validation",))
+        needed += context.task.max_new_tokens
+        room = model.config.max_position_embeddings
+        if not texts or needed > room:
+            reason = (
+                f"{shown} examples before every item need {needed} tokens, and one more is wanted to train on; the "
+                f"context has room for {room}, and the train split has {shown + len(texts)} examples"
+            )
+            yield from (Encoded(cell=cell, infeasible=reason) for cell in cells)
+            return
+        constants = {**answer_constants(context.task, tokenizer), "HEAD": template.head, "PREFIX": prefix}
 
         def program(cell: Cell, number: int) -> Program:
-            own = {name.upper(): value for name, value in cell.parameters.items() if name != "weights"}
+            own = {name.upper(): cell.parameters[name] for name in _IN_THE_DECODER}
             values = {**constants, **own, "EXAMPLES": template.head.join(texts[:number]), "SEED": cell.seed}
             parts = {"add_adapter": subset.ADAPTERS[str(cell.parameters["weights"])]}
             return pack("pipeline.decoders.lines", values, b"", parts)  # type: ignore[arg-type]
@@ -60,15 +86,7 @@ class PlainSubset:
         for cell in cells:
             started = time.monotonic()
             context.report("pack the examples")
-            wanted = cell.parameters["examples"]
-            if wanted is None:
-                # A text is never shorter for one example more, so halving finds the most that the budget holds.
-                held = range(1, len(texts) + 1)
-                number = max(
-                    1, bisect_left(held, True, key=lambda it: not within(program(cell, it), cell.budget_bytes))
-                )
-            else:
-                number = len(texts) if wanted == ALL else min(int(wanted), len(texts))
+            number = _number(cell, len(texts), lambda it: within(program(cell, it), cell.budget_bytes))  # noqa: B023
             packed = program(cell, number)
             if not within(packed, cell.budget_bytes):
                 yield over_budget(cell, packed, "one example")
@@ -76,10 +94,22 @@ class PlainSubset:
             yield Encoded(
                 cell=cell,
                 program=packed,
-                payload_text="".join(texts[:number]),
+                payload_text=prefix + template.head.join(texts[:number]),
                 settings={"examples": number},
                 wall_seconds=time.monotonic() - started,
             )
+
+
+_IN_THE_DECODER = ("epochs", "lr", "rank", "alpha", "target_modules")
+
+
+def _number(cell: Cell, most: int, fits: Callable[[int], bool]) -> int:
+    """How many examples the cell asks for, or its budget holds; 1 where it holds none."""
+    wanted = cell.parameters["examples"]
+    if wanted is None:
+        # A text is never shorter for one example more, so halving finds the last that fits.
+        return max(1, bisect_left(range(1, most + 1), True, key=lambda number: not fits(number)))
+    return most if wanted == ALL else min(int(wanted), most)
 
 
 FAMILY = PlainSubset()

@@ -1,0 +1,129 @@
+"""Family `plain-subset`: programs train on the examples in their text, keep and fill their budgets."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import catalog
+from pipeline.cell import Cell, Evaluation
+from pipeline.checkpoints import Checkpoints
+from pipeline.coding.template import Template
+from pipeline.decoder_parts.adapt import train
+from pipeline.decoder_parts.base import load
+from pipeline.families.common import train_rows
+from pipeline.families.plain_subset import FAMILY, Parameters
+from pipeline.packing import unpack
+from pipeline.protocols import EncodeContext, Encoded, Example, Split, Task
+from pipeline.resources import Resources
+from pipeline.tasks.chain_sum import ChainSum
+from tests.tiny_models import save_tiny_llama
+
+TASK = catalog.task("chain-sum")
+
+
+class WithHeads(ChainSum):
+    """Half of its train examples hold the head of the template."""
+
+    __slots__ = ()
+
+    def split(self, name: Split) -> Sequence[Example]:
+        """The split of the task of the same name."""
+        if name == "test":
+            raise AssertionError("the test split was read")
+        plain = TASK.split(name)[:20]
+        return [it for one in plain for it in (Example(input={"sum": f"Calculate: {one.input}"}, target="1"), one)]
+
+
+def encode(folder: Path, model: Path, *budgets: int | None, task: Task = TASK, **parameters: Any) -> list[Encoded]:
+    """Programs of one group of cells on a tiny model."""
+    loaded = load(str(model))
+    settings = Parameters(**{"examples": None if budgets[0] else 10, "epochs": 2, **parameters})
+    cells = [
+        Cell(
+            task="chain-sum",
+            task_version=1,
+            model="tiny",
+            model_identity="tiny",
+            family=FAMILY.name,
+            family_version=1,
+            parameters={name: getattr(settings, name) for name in Parameters.__dataclass_fields__},
+            budget_bytes=budget,
+            seed=3,
+            evaluation=Evaluation(),
+            reference_machine="test",
+        )
+        for budget in budgets
+    ]
+    context = EncodeContext(
+        task=task,
+        model_folder=model,
+        load=lambda: loaded,
+        tokenizer=lambda: loaded[1],
+        report=lambda line: None,
+        resources=Resources(),
+        micro_batch=None,
+        checkpoints=Checkpoints(
+            folder, facts={}, code="1", period_seconds=0, is_asked_to_stop=lambda: False, report=lambda line: None
+        ),
+    )
+    return list(FAMILY.encode(context, cells))
+
+
+def test_a_program_trains_all_weights_on_its_examples_behind_those_shown(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    (encoded,) = encode(tmp_path, tiny_model, None, shown=1)
+    assert encoded.program is not None
+    (tmp_path / "program").write_bytes(encoded.program.content)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "program"), str(tiny_model)])
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(unpack(encoded.program.content)[0], names)
+    (program,) = (value for value in names.values() if isinstance(value, torch.nn.Module))
+
+    model, tokenizer = load(str(tiny_model))
+    rows = train_rows(TASK, tokenizer, 3, 11)
+    head = tokenizer(Template.of(TASK).head).input_ids
+    optimizer = torch.optim.AdamW(model.parameters(), 5e-5)
+    for _ in range(2):
+        train(model, optimizer, [*head, *rows[0], *head], rows[1:])
+    for weight, expected in zip(program.parameters(), model.parameters(), strict=True):
+        assert torch.equal(weight, expected)
+
+
+def test_budgets_are_kept_and_filled(tmp_path: Path, tiny_model: Path) -> None:
+    small, large, none = encode(tmp_path, tiny_model, 1200, 1500, 300)
+    assert none.program is None
+    assert "one example" in str(none.infeasible)
+    for encoded, budget in ((small, 1200), (large, 1500)):
+        assert encoded.program is not None
+        assert budget - 16 < len(encoded.program.content) <= budget
+        (one_more,) = encode(tmp_path, tiny_model, None, examples=encoded.settings["examples"] + 1)
+        assert one_more.program is not None
+        assert len(one_more.program.content) > budget
+
+
+def test_examples_that_hold_the_head_are_left_out_and_test_is_not_read(tmp_path: Path, tiny_model: Path) -> None:
+    (encoded,) = encode(tmp_path, tiny_model, None, task=WithHeads(), examples="all")
+    assert encoded.settings["examples"] == 20
+    assert encoded.payload_text is not None
+    assert encoded.payload_text.count("Calculate:") == 20
+
+
+def test_what_does_not_fit_into_the_context_is_infeasible(tmp_path: Path) -> None:
+    model = save_tiny_llama(tmp_path / "model", max_position_embeddings=48)
+    (encoded,) = encode(tmp_path, model, None, shown=5)
+    assert "room for 48" in str(encoded.infeasible)
+
+
+def test_a_negative_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="shown is -1; it must be at least 0"):
+        Parameters(shown=-1)
