@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import io
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline import catalog
-from pipeline.cell import Cell, Evaluation
-from pipeline.checkpoints import Checkpoints
 from pipeline.coding.template import Template
 from pipeline.decoder_parts.adapt import train
 from pipeline.decoder_parts.base import load
 from pipeline.families.common import train_rows
 from pipeline.families.plain_subset import FAMILY, Parameters
-from pipeline.packing import unpack
-from pipeline.protocols import EncodeContext, Encoded, Example, Split, Task
-from pipeline.resources import Resources
+from pipeline.protocols import Encoded, Example, Split, Task
 from pipeline.tasks.chain_sum import ChainSum
+from tests.tiny_cells import SEED, TASK, run_here, tiny_cell, tiny_context
 from tests.tiny_models import save_tiny_llama
-
-TASK = catalog.task("chain-sum")
 
 
 class WithHeads(ChainSum):
@@ -41,38 +33,10 @@ class WithHeads(ChainSum):
 
 
 def encode(folder: Path, model: Path, *budgets: int | None, task: Task = TASK, **parameters: Any) -> list[Encoded]:
-    """Programs of one group of cells on a tiny model."""
-    loaded = load(str(model))
-    settings = Parameters(**{"examples": None if budgets[0] else 10, "epochs": 2, **parameters})
-    cells = [
-        Cell(
-            task="chain-sum",
-            task_version=1,
-            model="tiny",
-            model_identity="tiny",
-            family=FAMILY.name,
-            family_version=1,
-            parameters={name: getattr(settings, name) for name in Parameters.__dataclass_fields__},
-            budget_bytes=budget,
-            seed=3,
-            evaluation=Evaluation(),
-            reference_machine="test",
-        )
-        for budget in budgets
-    ]
-    context = EncodeContext(
-        task=task,
-        model_folder=model,
-        load=lambda: loaded,
-        tokenizer=lambda: loaded[1],
-        report=lambda line: None,
-        resources=Resources(),
-        micro_batch=None,
-        checkpoints=Checkpoints(
-            folder, facts={}, code="1", period_seconds=0, is_asked_to_stop=lambda: False, report=lambda line: None
-        ),
-    )
-    return list(FAMILY.encode(context, cells))
+    """Programs of one group of cells."""
+    settings = {"examples": None if budgets[0] else 10, "epochs": 2, **parameters}
+    cells = [tiny_cell(FAMILY, budget, **settings) for budget in budgets]
+    return list(FAMILY.encode(tiny_context(folder, model, load(str(model)), task), cells))
 
 
 def test_a_program_trains_all_weights_on_its_examples_behind_those_shown(
@@ -82,15 +46,11 @@ def test_a_program_trains_all_weights_on_its_examples_behind_those_shown(
 
     (encoded,) = encode(tmp_path, tiny_model, None, shown=1)
     assert encoded.program is not None
-    (tmp_path / "program").write_bytes(encoded.program.content)
-    monkeypatch.setattr(sys, "argv", [str(tmp_path / "program"), str(tiny_model)])
-    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    names: dict[str, Any] = {"__name__": "__main__"}
-    exec(unpack(encoded.program.content)[0], names)
+    names = run_here(encoded.program.content, tmp_path, tiny_model, monkeypatch)
     (program,) = (value for value in names.values() if isinstance(value, torch.nn.Module))
 
     model, tokenizer = load(str(tiny_model))
-    rows = train_rows(TASK, tokenizer, 3, 11)
+    rows = train_rows(TASK, tokenizer, SEED, 11)
     head = tokenizer(Template.of(TASK).head).input_ids
     optimizer = torch.optim.AdamW(model.parameters(), 5e-5)
     for _ in range(2):

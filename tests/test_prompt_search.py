@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from pipeline import catalog
-from pipeline.cell import Cell, Evaluation
-from pipeline.checkpoints import Checkpoints
+from pipeline.cell import Cell
 from pipeline.coding.examples import estimate_bits
 from pipeline.coding.probes import Probe, answer_bits, greedy_answers
 from pipeline.decoder_parts.base import load
@@ -25,9 +24,9 @@ from pipeline.families.common import shuffled_train
 from pipeline.families.prompt_search import FAMILY, Parameters
 from pipeline.families.prompts import prompt_program, prompt_tokens
 from pipeline.packing import unpack
-from pipeline.protocols import EncodeContext, Encoded, Example, Split
-from pipeline.resources import Resources
+from pipeline.protocols import Encoded, Example, Split
 from pipeline.tasks.chain_sum import ChainSum
+from tests.tiny_cells import tiny_cell, tiny_context
 from tests.tiny_models import save_tiny_llama
 
 
@@ -55,35 +54,11 @@ def loaded(tiny_model: Path) -> tuple[Any, Any]:
 
 
 def cell(budget: int | None, **parameters: Any) -> Cell:
-    return Cell(
-        task="chain-sum",
-        task_version=1,
-        model="tiny",
-        model_identity="tiny",
-        family=FAMILY.name,
-        family_version=1,
-        parameters={name: getattr(Parameters(**parameters), name) for name in Parameters.__dataclass_fields__},
-        budget_bytes=budget,
-        seed=3,
-        evaluation=Evaluation(),
-        reference_machine="test",
-    )
+    return tiny_cell(FAMILY, budget, **parameters)
 
 
 def encode(loaded: tuple[Any, Any], folder: Path, *cells: Cell, task: ChainSum = TASK) -> list[Encoded]:
-    context = EncodeContext(
-        task=task,
-        model_folder=folder,
-        load=lambda: loaded,
-        tokenizer=lambda: loaded[1],
-        report=lambda line: None,
-        resources=Resources(),
-        micro_batch=None,
-        checkpoints=Checkpoints(
-            folder, facts={}, code=None, period_seconds=1e9, is_asked_to_stop=lambda: False, report=lambda line: None
-        ),
-    )
-    return list(FAMILY.encode(context, cells))
+    return list(FAMILY.encode(tiny_context(folder, folder, loaded, task), cells))
 
 
 def content(encoded: Encoded) -> bytes:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline import catalog
-from pipeline.cell import Cell, Evaluation
-from pipeline.checkpoints import Checkpoints
 from pipeline.coding.numbers import step_for_bits, to_integers
 from pipeline.decoder_parts.base import load
 from pipeline.families.tuner import TUNERS, Parameters, Tuned
 from pipeline.packing import unpack
-from pipeline.protocols import EncodeContext, Encoded
-from pipeline.resources import Resources
+from pipeline.protocols import Encoded
+from tests.tiny_cells import TASK, run_here, tiny_cell, tiny_context
 
-TASK = catalog.task("chain-sum")
 SMALL: dict[str, dict[str, Any]] = {
     "unilora": {"numbers": 300, "rank": 2},
     "tinylora": {"numbers": 70},
@@ -41,49 +35,17 @@ class Watched(Tuned):
 
 
 def encode(family: Tuned, folder: Path, model: Path, *budgets: int | None, **parameters: Any) -> list[Encoded]:
-    """Programs of one training on a tiny model."""
-    loaded = load(str(model))
+    """Programs of one training."""
     settings = {"examples": 8, "epochs": 2, "batch": 4, "bits": None if budgets[0] else 4, **parameters}
-    cells = [
-        Cell(
-            task="chain-sum",
-            task_version=1,
-            model="tiny",
-            model_identity="tiny",
-            family="tuner",
-            family_version=1,
-            parameters={name: getattr(Parameters(**settings), name) for name in Parameters.__dataclass_fields__},
-            budget_bytes=budget,
-            seed=3,
-            evaluation=Evaluation(),
-            reference_machine="test",
-        )
-        for budget in budgets
-    ]
-    context = EncodeContext(
-        task=TASK,
-        model_folder=model,
-        load=lambda: loaded,
-        tokenizer=lambda: loaded[1],
-        report=lambda line: None,
-        resources=Resources(),
-        micro_batch=None,
-        checkpoints=Checkpoints(
-            folder, facts={}, code=None, period_seconds=1e9, is_asked_to_stop=lambda: False, report=lambda line: None
-        ),
-    )
-    return list(family.encode(context, cells))
+    cells = [tiny_cell(family, budget, **settings) for budget in budgets]
+    return list(family.encode(tiny_context(folder, model, load(str(model))), cells))
 
 
 def weights_of(program: bytes, folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is trained of the model, as the program itself has it when it is given nothing to answer."""
     from peft import PeftModel
 
-    (folder / "program").write_bytes(program)
-    monkeypatch.setattr(sys, "argv", [str(folder / "program"), str(model)])
-    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    names: dict[str, Any] = {}
-    exec(unpack(program)[0], names)
+    names = run_here(program, folder, model, monkeypatch)
     (tuned,) = (value for value in names.values() if isinstance(value, PeftModel))
     return [weight.detach() for weight in tuned.parameters() if weight.requires_grad]
 
