@@ -30,6 +30,7 @@ FAMILIES = {
     "baseline": "pipeline.families.baseline:FAMILY",
     "urial": "pipeline.families.urial:FAMILY",
     "icl": "pipeline.families.icl:FAMILY",
+    "sampled": "pipeline.families.sampled:FAMILY",
     "prompt-search": "pipeline.families.prompt_search:FAMILY",
     "subset": "pipeline.families.subset:FAMILY",
     "taught": "pipeline.families.taught:FAMILY",

@@ -51,7 +51,8 @@ def guessed_program_seconds(cell: Cell, view: str, num_parameters: float) -> flo
     """Seconds that the program of a cell takes of these, executed by one thread."""
     if view == "floor":
         return OVERHEAD_SECONDS
-    answers = OVERHEAD_SECONDS + ANSWER_SECONDS * num_parameters / USUAL_PARAMETERS
+    samples = int(cell.parameters.get("samples") or 1)
+    answers = OVERHEAD_SECONDS + ANSWER_SECONDS * samples * num_parameters / USUAL_PARAMETERS
     return answers + (_learning_seconds(cell, num_parameters) if view in LEARNS_ANEW else 0)
 
 

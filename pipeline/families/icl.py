@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pipeline.cell import Cell
 from pipeline.coding.template import Template, tokens_of
@@ -34,6 +34,18 @@ class Parameters:
             raise ValueError(f"shots is {self.shots}; it must be at least 1")
 
 
+class Answering(NamedTuple):
+    """What stands in the place of the decoder's own way to answer.
+
+    Attributes:
+        parts: of `pack`.
+        constants: of these parts.
+    """
+
+    parts: Mapping[str, str]
+    constants: Mapping[str, Constant]
+
+
 class InContext:
     """The first demonstrations of a random order, each coded with those before it in context.
 
@@ -43,11 +55,15 @@ class InContext:
     name = "icl"
     version = 1
     view = "inference"
-    parameters = Parameters
+    parameters: ClassVar[type] = Parameters
     size = "shots"
     has_seed = True
-    shared = ()
+    shared: tuple[str, ...] = ()
     trains_in_team = False
+
+    def answering(self, cell: Cell) -> Answering:
+        """How a program answers behind the demonstrations: greedily, as the decoder says."""
+        return Answering({}, {})
 
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""
@@ -78,10 +94,11 @@ class InContext:
 
         def built(cell: Cell, shots: int, intervals: list[Interval], nll_bits: float) -> Encoded:
             payload = Coded(intervals[: ends[shots]], nll_bits).payload(stream[: ends[shots]])
-            placed = {**constants, **sizes, "STOPS": template.stops * shots}
+            answering = self.answering(cell)
+            placed = {**constants, **sizes, **answering.constants, "STOPS": template.stops * shots}
             return Encoded(
                 cell=cell,
-                program=pack("pipeline.decoders.demonstrations", placed, payload),
+                program=pack("pipeline.decoders.demonstrations", placed, payload, answering.parts),
                 nll_bits=nll_bits,
                 coded_bits=8 * len(payload),
                 payload_text=tokenizer.decode(head + stream[: ends[shots]]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,20 +20,17 @@ def link(decoder: str, constants: Mapping[str, Constant], parts: Mapping[str, st
 
     Args:
         decoder: dotted name of the module that holds the readable decoder.
-        constants: value for each of the decoder's names in capitals.
+        constants: value for each name in capitals, of the decoder and of the parts that it reaches.
         parts: function -> the part it is taken from, in the place of the one that the decoder imports it from.
 
     Raises:
         ValueError: a constant is missing or unknown, or a part is not a plain function.
     """
-    tree = _parse(decoder)
-    imports: dict[str, ast.stmt] = {}
-    functions: dict[str, ast.stmt] = {}
-    body = _resolve(tree.body, imports, functions, parts or {})
-    main = [statement for statement in body if not _constant_name(statement)]
-    if placeholders(decoder) != constants.keys():
-        raise ValueError(f"{decoder} takes {sorted(placeholders(decoder))}, not {sorted(constants)}")
-    module = _Inline(constants).visit(ast.Module([*imports.values(), *functions.values(), *main], []))
+    linked = _Linked(parts or {})
+    main = _resolve(_parse(decoder).body, linked)
+    if linked.placeholders != constants.keys():
+        raise ValueError(f"{decoder} takes {sorted(linked.placeholders)}, not {sorted(constants)}")
+    module = _Inline(constants).visit(ast.Module([*linked.imports.values(), *linked.functions.values(), *main], []))
     return ast.unparse(ast.fix_missing_locations(_Shorten().visit(_specialise(module))))
 
 
@@ -41,29 +39,44 @@ def placeholders(decoder: str) -> set[str]:
     return {name for statement in _parse(decoder).body if (name := _constant_name(statement))}
 
 
-def _resolve(
-    statements: list[ast.stmt], imports: dict[str, ast.stmt], functions: dict[str, ast.stmt], parts: Mapping[str, str]
-) -> list[ast.stmt]:
-    """Takes the imports out of `statements`; those of parts become functions, the others are collected once."""
+@dataclass
+class _Linked:
+    """What a decoder has been found to need.
+
+    Attributes:
+        parts: function -> the part it is taken from, where it is not the one that is imported.
+        imports: of the reference machine, by their text.
+        functions: of parts, by their names.
+        placeholders: names in capitals, of the decoder and of parts.
+    """
+
+    parts: Mapping[str, str]
+    imports: dict[str, ast.stmt] = field(default_factory=dict)
+    functions: dict[str, ast.stmt] = field(default_factory=dict)
+    placeholders: set[str] = field(default_factory=set)
+
+
+def _resolve(statements: list[ast.stmt], linked: _Linked) -> list[ast.stmt]:
+    """Takes imports and placeholders out of `statements`; what is imported of parts becomes functions."""
     rest = []
     for statement in statements:
         if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith(PARTS):
             for alias in statement.names:
-                _reach(statement.module or "", alias.name, imports, functions, parts)
+                _reach(statement.module or "", alias.name, linked)
         elif isinstance(statement, (ast.Import, ast.ImportFrom)):
-            imports[ast.unparse(statement)] = statement
+            linked.imports[ast.unparse(statement)] = statement
+        elif name := _constant_name(statement):
+            linked.placeholders.add(name)
         else:
             rest.append(statement)
     return rest
 
 
-def _reach(
-    part: str, name: str, imports: dict[str, ast.stmt], functions: dict[str, ast.stmt], parts: Mapping[str, str]
-) -> None:
+def _reach(part: str, name: str, linked: _Linked) -> None:
     """Adds the function `name` of `part` and everything of that part and others that it uses."""
-    if name in functions:
+    if name in linked.functions:
         return
-    part = parts.get(name, part)
+    part = linked.parts.get(name, part)
     owners = {bound: statement for statement in _parse(part).body for bound in _bound_names(statement)}
     function = owners.get(name)
     if not isinstance(function, ast.FunctionDef):
@@ -73,14 +86,15 @@ def _reach(
     for owner in sorted(used & owners.keys() - {name}):
         statement = owners[owner]
         if isinstance(statement, ast.FunctionDef):
-            _reach(part, owner, imports, functions, parts)
+            _reach(part, owner, linked)
         else:
-            narrowed = _only(statement, owner)
-            _resolve([narrowed], imports, functions, parts)
-    functions[name] = plain
+            _resolve([_only(statement, owner)], linked)
+    linked.functions[name] = plain
 
 
 def _bound_names(statement: ast.stmt) -> list[str]:
+    if constant := _constant_name(statement):
+        return [constant]
     if isinstance(statement, (ast.Import, ast.ImportFrom)):
         return [alias.asname or alias.name.split(".")[0] for alias in statement.names]
     return [statement.name] if isinstance(statement, ast.FunctionDef) else []

@@ -23,6 +23,7 @@ SMALL = {
     "baseline": "",
     "urial": "",
     "icl": "shots: 1",
+    "sampled": "shots: 1, answers: [vote, mbr], samples: 3",
     "prompt-search": "shots: 1, candidates: 2",
     "subset": "examples: 2, epochs: 2",
     "plain-subset": "examples: 2, epochs: 2",
