@@ -42,6 +42,10 @@ def answer(
         )
         for item in batch:
             texts = [tokenizer.decode(rows.pop(0), skip_special_tokens=True).split(stop)[0] for _ in range(SAMPLES)]
-            best = max(texts, key=lambda text: sum(alike(text, other) for other in texts))
-            print(json.dumps({"id": item["id"], "output": best}))
+            print(json.dumps({"id": item["id"], "output": typical(texts)}))
         items = items[len(batch) :]
+
+
+def typical(texts: Sequence[str]) -> str:
+    """The first of those texts that are most like all of them together."""
+    return max(texts, key=lambda text: sum(alike(text, other) for other in texts))
