@@ -1,0 +1,105 @@
+"""Family `sampled`: the answer that the others are most like, and programs that draw the same answers each time."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sacrebleu.metrics import CHRF
+
+from pipeline.decoder_parts import mbr, vote
+from pipeline.decoder_parts.base import load
+from pipeline.decoder_parts.sampled import typical
+from pipeline.families import icl
+from pipeline.families.sampled import FAMILY, Parameters
+from pipeline.protocols import Encoded
+from tests.tiny_cells import tiny_cell, tiny_context
+
+TRANSLATIONS = [
+    "Impossible d'ouvrir le fichier",
+    "Impossible d'ouvrir ce fichier",
+    "Le fichier ne peut pas s'ouvrir",
+    "Échec de l'ouverture",
+    "Enregistrer sous",
+    "Ouvrir",
+]
+
+
+def encode(folder: Path, model: Path, **parameters: object) -> list[Encoded]:
+    """Programs of one demonstration, by vote and by likeness, with one seed."""
+    cells = [tiny_cell(FAMILY, shots=1, answers=answers, **parameters) for answers in ("vote", "mbr")]
+    return list(FAMILY.encode(tiny_context(folder, model, load(str(model))), cells))
+
+
+def run(content: bytes, folder: Path, model: Path, sums: list[str]) -> dict[str, str]:
+    """Sum -> output of a program in a process of its own."""
+    (folder / "program").write_bytes(content)
+    lines = "".join(json.dumps({"id": text, "input": {"sum": text}}) + "\n" for text in sums)
+    command = [sys.executable, "-I", str(folder / "program"), str(model)]
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=True)
+    return {row["id"]: row["output"] for row in map(json.loads, done.stdout.splitlines())}
+
+
+def test_the_commonest_last_word_wins() -> None:
+    assert typical([" 17", "It is 12", " 21", "12 "]) == "It is 12"
+    assert typical([" 17", " 21"]) == " 17"
+    assert typical(["", " ", "3"]) == ""
+
+
+def test_the_sample_that_shares_most_with_the_others_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.decoder_parts.sampled.alike", mbr.alike)  # as the packer does
+    assert typical(TRANSLATIONS) == TRANSLATIONS[1]
+    assert typical(["Ouvrir", *TRANSLATIONS[3:]]) == "Ouvrir"
+    assert typical(["", ""]) == ""
+
+
+def test_likeness_orders_texts_as_chrf_does() -> None:
+    chrf = CHRF()
+    pairs = list(itertools.combinations(TRANSLATIONS, 2))
+    ours = {pair: mbr.alike(*pair) for pair in pairs}
+    theirs = {(a, b): chrf.sentence_score(a, [b]).score + chrf.sentence_score(b, [a]).score for a, b in pairs}
+    assert all(ours[pair] == mbr.alike(*reversed(pair)) for pair in pairs)
+    apart = [(a, b) for a, b in itertools.permutations(pairs, 2) if theirs[a] > theirs[b] + 10]
+    assert len(apart) > 50
+    assert all(ours[a] > ours[b] for a, b in apart)
+    assert mbr.alike(TRANSLATIONS[0], TRANSLATIONS[0]) == vote.alike("a 1", "b 1") == 1
+
+
+def test_a_program_answers_every_item_alike_in_any_order(tmp_path: Path, tiny_model: Path) -> None:
+    """Nine samples of sixteen items are two batches; the same seed draws the same, another draws others."""
+    sums = [f"{number} + {2 * number}" for number in range(11, 27)]
+    for encoded in encode(tmp_path, tiny_model, samples=9, temperature=1.5):
+        assert encoded.program is not None
+        first = run(encoded.program.content, tmp_path, tiny_model, sums)
+        assert run(encoded.program.content, tmp_path, tiny_model, sums[::-1]) == first
+        assert len(set(first.values())) > 1
+
+
+def test_cells_share_the_demonstrations_of_icl(tmp_path: Path, tiny_model: Path) -> None:
+    (plain,) = icl.FAMILY.encode(
+        tiny_context(tmp_path, tiny_model, load(str(tiny_model))), [tiny_cell(icl.FAMILY, shots=1)]
+    )
+    assert plain.program is not None
+    for encoded in encode(tmp_path, tiny_model):
+        assert encoded.program is not None
+        assert encoded.payload_text == plain.payload_text
+        assert encoded.program.payload_bytes == plain.program.payload_bytes
+        assert 0 < encoded.program.decoder_bytes - plain.program.decoder_bytes < 200
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"answers": "best"}, "answers is 'best'; allowed: vote, mbr"),
+        ({"samples": 1}, "samples is 1; it must be at least 2"),
+        ({"temperature": 0.0}, "temperature is 0.0; it must be above 0"),
+        ({"shots": 0}, "shots is 0; it must be at least 1"),
+    ],
+)
+def test_bad_parameters_are_refused(parameters: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Parameters(**parameters)  # type: ignore[arg-type]
