@@ -101,6 +101,21 @@ def test_another_part_takes_the_place_of_one() -> None:
     assert "AdamW" in whole
 
 
+def test_a_part_brings_its_own_constants() -> None:
+    parts = {"answer": "pipeline.decoder_parts.sampled", "alike": "pipeline.decoder_parts.mbr"}
+    own = {"SAMPLES": 7, "TEMPERATURE": 0.25, "SEED": 3}
+    source = link("pipeline.decoders.prompt", CASES["prompt"] | own, parts)
+    assert "range(7)" in source
+    assert "0.25" in source
+    assert "SAMPLES" not in source
+    assert "Counter" in source
+    assert "argmax" not in source
+    with pytest.raises(ValueError, match=r"takes.*'SAMPLES'.*not"):
+        link("pipeline.decoders.prompt", CASES["prompt"], parts)
+    with pytest.raises(ValueError, match=r"takes.*not.*'SAMPLES'"):
+        link("pipeline.decoders.prompt", CASES["prompt"] | own)
+
+
 def test_missing_and_unknown_constants_are_refused() -> None:
     with pytest.raises(ValueError, match=r"takes.*FIELD.*not.*REPLY"):
         link("pipeline.decoders.copy", {"REPLY": "1"})

@@ -215,6 +215,12 @@ def test_a_program_that_learns_much_is_expected_to_take_long(grid: Path) -> None
     assert seconds(examples=512, epochs=1) == pytest.approx(2 * seconds("parametric", examples=512, epochs=1), rel=0.2)
 
 
+def test_a_program_that_samples_is_expected_to_take_as_many_times_as_long(grid: Path) -> None:
+    cell = next(row.cell for row in make_plan(grid, None).rows if row.cell.family == "baseline")
+    one, eight = (guessed_seconds(replace(cell, parameters={"samples": number}), "inference", 3e9) for number in (1, 8))
+    assert eight - OVERHEAD_SECONDS == pytest.approx(8 * (one - OVERHEAD_SECONDS))
+
+
 def test_a_plan_tells_of_large_and_of_overlong_programs(tmp_path: Path) -> None:
     """Full fine-tuning of SmolLM3 writes 16 bits for each of its weights; 32,768 examples are learned for days."""
     path = tmp_path / "grid.yaml"

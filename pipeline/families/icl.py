@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.cell import Cell
 from pipeline.coding.template import Template, tokens_of
@@ -55,8 +55,8 @@ class InContext:
     name = "icl"
     version = 1
     view = "inference"
-    parameters: ClassVar[type] = Parameters
-    size = "shots"
+    parameters: type = Parameters
+    size: str | None = "shots"
     has_seed = True
     shared: tuple[str, ...] = ()
     trains_in_team = False

@@ -44,8 +44,8 @@ class Sampled(InContext):
     """The programs of `icl`, with another part to answer; cells of all ways to answer share the demonstrations."""
 
     name = "sampled"
-    parameters = Parameters
-    shared = ("answers", "samples", "temperature")
+    parameters: type = Parameters
+    shared: tuple[str, ...] = ("answers", "samples", "temperature")
 
     def answering(self, cell: Cell) -> Answering:
         """Samples drawn with the seed of the cell."""

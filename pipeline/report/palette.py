@@ -50,6 +50,7 @@ FAMILY_STYLES = {
     "baseline": LineStyle(color="#56B4E9", marker="P"),
     "urial": LineStyle(color="#0072B2", marker="D"),
     "icl": LineStyle(color="#003F66", marker="o"),
+    "sampled": LineStyle(color="#2E86AB", marker=">"),
     "prompt-search": LineStyle(color="#4A7FC1", marker="X"),
     "subset": LineStyle(color="#D55E00", marker="s"),
     "taught": LineStyle(color="#F0A070", marker="d"),
