@@ -50,6 +50,8 @@ programs:
   - {{family: full, examples: 8, epochs: 1, budgets: [16KiB]}}
   - {{family: subset, examples: 12, epochs: 1, weights: all, lr: 1e-4}}
   - {{family: reweight, updates: 2, examples: 16, epochs: 1, bits: 4}}
+exclude:
+  - {{model: "*@random-1", family: [sampled, prompt-search, plain-subset, taught, blora, tuner, lm-head, full, reweight]}}
 evaluation: {{validation_items: 3, test_items: 4}}
 """
 
@@ -85,7 +87,7 @@ def rows(study: Study) -> list[dict[str, Any]]:
 
 
 def test_every_cell_has_a_shard_and_every_length_is_a_file(study: Study, rows: list[dict[str, Any]]) -> None:
-    assert len(rows) == 2 * 25
+    assert len(rows) == 25 + 15
     for row in rows:
         if row["status"] == "infeasible":
             assert (row["family"], row["budget_bytes"]) == ("icl", 200)
