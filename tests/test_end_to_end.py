@@ -51,7 +51,8 @@ programs:
   - {{family: subset, examples: 12, epochs: 1, weights: all, lr: 1e-4}}
   - {{family: reweight, updates: 2, examples: 16, epochs: 1, bits: 4}}
 exclude:
-  - {{model: "*@random-1", family: [sampled, prompt-search, plain-subset, taught, blora, tuner, lm-head, full, reweight]}}
+  - model: "*@random-1"
+    family: [sampled, prompt-search, plain-subset, taught, blora, tuner, lm-head, full, reweight]
 evaluation: {{validation_items: 3, test_items: 4}}
 """
 
