@@ -95,6 +95,6 @@ HOST_MEMORY = frozenset({"oom-host", "program-memory"})
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """`unknown task 'chain-sun'; did you mean chain-sum? known: ...`."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, known)
     hint = f"; did you mean {' or '.join(near)}?" if near else ";"
     return f"unknown {kind} {name!r}{hint} known: {', '.join(known)}"
