@@ -79,6 +79,12 @@ def test_the_kernel_says_that_memory_was_short(small_memory: Path, die: Callable
 
 
 def test_another_kill_is_no_want_of_memory(die: Callable[..., str]) -> None:
-    # The import of torch alone takes longer.
-    kill = "import os, subprocess, threading\nkill = ['pkill', '-9', '-P', str(os.getpid())]\n"
-    assert die(f"{kill}threading.Timer(1.0, lambda: subprocess.run(kill)).start()\n") == "killed"
+    # As soon as there is a worker, whose import of torch takes longer than to see it.
+    kill = """\
+import os, subprocess, threading, time
+def kill():
+    while subprocess.run(["pkill", "-9", "-P", str(os.getpid()), "-f", "pipeline.worker"]).returncode:
+        time.sleep(0.1)
+threading.Thread(target=kill, daemon=True).start()
+"""
+    assert die(kill) == "killed"
