@@ -83,7 +83,7 @@ class Grid:
     """A grid file without mistakes, and its lock.
 
     `candidates` are entries among which `family: auto` searches (`pipeline.search`); `rung` is the number of a rung of
-    that search, None for what the file itself describes.
+    that search, None for what the file itself describes. `search_budgets` are those that it searches for.
     """
 
     path: Path
@@ -96,6 +96,7 @@ class Grid:
     resources: tuple[ResourceRule, ...] = ()
     lock: Lock | None = None
     candidates: tuple[ProgramEntry, ...] = ()
+    search_budgets: tuple[int, ...] = ()
     rung: int | None = None
 
     @property

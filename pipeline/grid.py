@@ -100,13 +100,15 @@ class _Reader:
         budgets = self._budgets(content, ()) if "budgets" in content else None
         seeds = self.document.list_of(content, "seeds", "1", _bounded(seed_of)) if "seeds" in content else (1,)
         programs = self._programs(content["programs"], ("programs",), budgets, seeds) if "programs" in content else ()
+        candidates, search_budgets = self._search(content.get("programs"), budgets, seeds)
         grid = Grid(
             path=self.path,
             study=self._study(content["study"]) if "study" in content else "",
             tasks=self.document.list_of(content, "tasks", "gsm8k", self._task) if "tasks" in content else (),
             models=self.document.list_of(content, "models", "smollm2-135m", self._model) if "models" in content else (),
             programs=programs,
-            candidates=_unlike(self._candidates(content.get("programs"), budgets, seeds), programs),
+            candidates=_unlike(candidates, programs),
+            search_budgets=search_budgets,
             evaluation=self._evaluation(content["evaluation"]) if "evaluation" in content else Evaluation(),
             exclude=(),
         )
@@ -173,24 +175,24 @@ class _Reader:
 
     # programs
 
-    def _candidates(
+    def _search(
         self, programs: Any, budgets: tuple[int, ...] | None, seeds: tuple[int, ...]
-    ) -> tuple[ProgramEntry, ...]:
-        """Entries among which `family: auto` searches."""
+    ) -> tuple[tuple[ProgramEntry, ...], tuple[int, ...]]:
+        """Entries among which `family: auto` searches, and the budgets that it searches for."""
         listed = programs if isinstance(programs, list) else []
         searches = [index for index, item in enumerate(listed) if _is_search(item)]
         for index in searches[1:]:
             self.wrong(("programs", index), f"{_title(('programs', index))}: 'family: {AUTO}' can stand in a grid once")
         if not searches:
-            return ()
+            return (), ()
         place, item = ("programs", searches[0]), listed[searches[0]]
         self.document.known_keys(place, item, f"key of 'family: {AUTO}'", SEARCH_KEYS)
         if "budgets" in item:
             budgets = self._budgets(item, place)
         if budgets is None:
             self.wrong(place, f"{_title(place)} ({AUTO}): give 'budgets', here or for the grid")
-            return ()
-        return self._programs(item.get("among", CANDIDATES), (*place, "among"), budgets, seeds)
+            return (), ()
+        return self._programs(item.get("among", CANDIDATES), (*place, "among"), budgets, seeds), budgets
 
     def _programs(
         self, content: Any, within: Place, budgets: tuple[int, ...] | None, seeds: tuple[int, ...]

@@ -43,7 +43,7 @@ COLUMNS = (
     "test.performance",
 )
 
-Competition = tuple[str, str, int | None, int | None]
+Competition = tuple[str, str, int, int | None]
 """Task, base model, budget, seed."""
 
 
@@ -93,7 +93,7 @@ class Outcome(NamedTuple):
 
     def __str__(self) -> str:
         task, model, budget_bytes, seed = self.competition
-        told = [task, model, *([] if budget_bytes is None else [format_bytes(budget_bytes)])]
+        told = [task, model, format_bytes(budget_bytes)]
         told += [] if seed is None else [f"seed {seed}"]
         if self.winner is None:
             return f"{' / '.join(told)}: no candidate keeps the budget"
@@ -122,7 +122,7 @@ def outcomes(grid: Grid, results: str | None, identities: Mapping[str, str | Non
     if not stages or stages[-1].entrants is None:
         return []
     found = []
-    for competition in _competitions(stages[0].candidates):
+    for competition in _competitions(stages[0].candidates, grid.search_budgets):
         seconds = sum(
             it.row["wall_seconds"] for stage in stages for it in stage.entrants or () if _competes(it.cell, competition)
         )
@@ -136,7 +136,8 @@ def _stages(grid: Grid, results: str | None, identities: Mapping[str, str | None
     """Rungs up to the first that has cells to be made, or all and the end."""
     found: list[Stage] = []
     losers: tuple[Exclusion, ...] = ()
-    for number, items in enumerate(_items_of_rungs(grid.evaluation.validation_items), start=1):
+    competitions: list[Competition] = []
+    for number, (items, is_last) in enumerate(_items_of_rungs(grid.evaluation.validation_items), start=1):
         evaluation = dataclasses.replace(grid.evaluation, validation_items=items, test_items=TEST_ITEMS)
         rung = dataclasses.replace(
             grid,
@@ -148,31 +149,35 @@ def _stages(grid: Grid, results: str | None, identities: Mapping[str, str | None
             rung=number,
         )
         candidates = cells(rung, identities)
-        competitions = _competitions(candidates)
+        # Those of the first rung, to the end: when a budget's last own cell has lost, others still compete for it.
+        competitions = competitions or _competitions(candidates, grid.search_budgets)
         if all(sum(_competes(cell, one) for cell in candidates) <= FINALISTS for one in competitions):
             break
         found.append(Stage(rung, candidates, _entrants(rung, results, candidates)))
         entrants = found[-1].entrants
         if entrants is None:
             return found
-        kept = {it.cell.cell_id for one in competitions for it in _survivors(entrants, one)}
-        losers += tuple(_without(cell) for cell in candidates if cell.cell_id not in kept)
+        kept = {it.cell.cell_id for one in competitions for it in _survivors(entrants, one, is_last=is_last)}
+        lost = tuple(_without(cell) for cell in candidates if cell.cell_id not in kept)
+        losers += lost
+        if is_last or not lost:
+            break
     end = dataclasses.replace(grid.with_candidates, exclude=(*grid.exclude, *losers))
     candidates = cells(dataclasses.replace(end, programs=grid.candidates), identities)
     return [*found, Stage(end, candidates, _entrants(end, results, candidates))]
 
 
-def _items_of_rungs(most: int | None) -> Iterator[int]:
-    """Validation items of each rung, without end."""
+def _items_of_rungs(most: int | None) -> Iterator[tuple[int, bool]]:
+    """Validation items of each rung, and whether another one would have no more of them."""
     items = FIRST_ITEMS
-    while True:
-        yield items if most is None else min(items, most)
+    while most is None or items < most:
+        yield items, False
         items *= KEPT_SHARE
+    yield most, True
 
 
-def _competitions(candidates: Sequence[Cell]) -> list[Competition]:
-    """All of them; a cell without budget or seed makes none of its own where others have one."""
-    budgets = dict.fromkeys(cell.budget_bytes for cell in candidates if cell.budget_bytes is not None) or [None]
+def _competitions(candidates: Sequence[Cell], budgets: Sequence[int]) -> list[Competition]:
+    """All of them; a cell without a seed makes none of its own where others have one."""
     seeds = dict.fromkeys(cell.seed for cell in candidates if cell.seed is not None) or [None]
     kinds = dict.fromkeys((cell.task, cell.model) for cell in candidates)
     return [(*kind, budget, seed) for kind, budget, seed in itertools.product(kinds, budgets, seeds)]
@@ -207,16 +212,13 @@ def _fitting(entrants: Sequence[Entrant], competition: Competition) -> list[Entr
     """Those that compete there and whose program keeps the budget, from the best."""
     budget_bytes = competition[2]
     return [
-        it
-        for it in entrants
-        if _competes(it.cell, competition)
-        and (budget_bytes is None or it.row["program_length_bits"] <= 8 * budget_bytes)
+        it for it in entrants if _competes(it.cell, competition) and it.row["program_length_bits"] <= 8 * budget_bytes
     ]
 
 
-def _survivors(entrants: Sequence[Entrant], competition: Competition) -> list[Entrant]:
+def _survivors(entrants: Sequence[Entrant], competition: Competition, *, is_last: bool) -> list[Entrant]:
     fitting = _fitting(entrants, competition)
-    return fitting[: max(FINALISTS, math.ceil(len(fitting) / KEPT_SHARE))]
+    return fitting[: FINALISTS if is_last else max(FINALISTS, math.ceil(len(fitting) / KEPT_SHARE))]
 
 
 def _without(cell: Cell) -> Exclusion:

@@ -44,7 +44,8 @@ from pipeline.tasks.splits import items_sha256
 Emit = Callable[[dict[str, Any]], None]
 
 _MARKED_NUMBERS = 4099
-"""One of so many numbers of a weight tells whether it was changed; a prime, so that no row or column is missed."""
+"""One of so many numbers of a weight tells whether it was changed: enough for an optimiser, which moves them all. A
+prime, so that the same few columns are not looked at in every row."""
 STOP_SIGNALS = {signal.SIGUSR2, signal.SIGTERM, signal.SIGINT}
 RANK = int(os.environ.get("RANK", 0))
 """Number of this process in its team; the first one alone writes into the study."""

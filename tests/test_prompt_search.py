@@ -167,3 +167,10 @@ def test_bad_parameters_are_refused(parameters: dict[str, Any]) -> None:
     (name,) = parameters
     with pytest.raises(ValueError, match=f"{name} is .*; it must be at least"):
         Parameters(**parameters)
+
+
+def test_a_context_without_room_for_an_answer_makes_no_program(tmp_path: Path) -> None:
+    model = save_tiny_llama(tmp_path / "model", max_position_embeddings=16)
+    given = encode(load(str(model)), tmp_path, cell(1500), cell(None, shots=1))
+    assert [encoded.program for encoded in given] == [None, None]
+    assert all("the context has" in str(encoded.infeasible) for encoded in given)

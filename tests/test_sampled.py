@@ -19,7 +19,7 @@ from pipeline.decoder_parts.sampled import typical
 from pipeline.families import icl
 from pipeline.families.sampled import FAMILY, Parameters
 from pipeline.protocols import Encoded
-from tests.tiny_cells import SEED, tiny_cell, tiny_context
+from tests.tiny_cells import SEED, TASK, OtherSplits, long_example, tiny_cell, tiny_context
 
 TRANSLATIONS = [
     "Impossible d'ouvrir le fichier",
@@ -94,6 +94,21 @@ def test_cells_share_the_demonstrations_of_icl(tmp_path: Path, tiny_model: Path)
         assert encoded.payload_text == plain.payload_text
         assert encoded.program.payload_bytes == plain.program.payload_bytes
         assert 0 < encoded.program.decoder_bytes - plain.program.decoder_bytes < 200
+
+
+@pytest.mark.parametrize("family", [icl.FAMILY, FAMILY])
+def test_how_many_demonstrations_fit_is_not_read_off_the_test_split(
+    family: Any, tmp_path: Path, tiny_model: Path
+) -> None:
+    of_task = OtherSplits(test=[long_example(example) for example in TASK.split("test")[:2]])
+    found = [
+        list(
+            family.encode(tiny_context(tmp_path, tiny_model, load(str(tiny_model)), task), [tiny_cell(family, shots=1)])
+        )
+        for task in (TASK, of_task)
+    ]
+    assert found[0][0].program is not None
+    assert found[0][0].program == found[1][0].program
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from pipeline.errors import GridError
 from pipeline.grid import read_grid
 from pipeline.plan import Plan, check_grid, make_plan
-from pipeline.search import FINALISTS, FIRST_ITEMS
+from pipeline.search import FINALISTS, FIRST_ITEMS, outcomes
 from pipeline.store import Study
 from tests.small_shards import shard_row
 from tests.test_plan import fail, stage
@@ -45,13 +46,16 @@ def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def finish(plan: Plan, performance: dict[str, float], num_bits: int = 800) -> None:
+def finish(
+    plan: Plan, performance: dict[str, float], num_bits: int = 800, *, lengths: Mapping[str, int] | None = None
+) -> None:
     """Shards of all cells of a plan, with these validation scores by cell id; 0 for the others."""
     planned = plan.study.read_plan()
     assert planned is not None
     for number, row in enumerate(planned.to_pylist()):
         made = shard_row(number, higher_is_better=True, metric="accuracy")
-        made |= {"program_length_bits": num_bits, "payload_bits": num_bits - 720}
+        length = (lengths or {}).get(row["cell_id"], num_bits)
+        made |= {"program_length_bits": length, "payload_bits": length - 720}
         made |= {name: value for name, value in row.items() if name in made}
         made["validation"] = made["validation"] | {"performance": performance.get(row["cell_id"], 0.0)}
         plan.study.commit_shard(made)
@@ -107,6 +111,43 @@ def test_a_program_without_a_budget_competes_where_it_fits(grid: Path) -> None:
     assert any(row.cell.family == "urial" for row in second.rows)
     assert not rates(second, 1024, 1)  # none of that competition kept its budget
     assert len(rates(second, 2048, 1)) == 3  # urial is the fourth
+
+
+def test_where_nobody_loses_the_search_ends_and_every_budget_has_its_winner(grid: Path) -> None:
+    """Candidates with sizes of their own compete for all budgets, and those of one budget are not those of the other."""
+    grid.write_text(
+        GRID[: GRID.index("      - {family: urial}")]
+        + "      - {family: subset, epochs: 1, examples: [1, 2, 3, 4, 5, 6]}\nbudgets: [1KiB, 2KiB]\n"
+    )
+
+    def finish_by_size(plan: Plan) -> None:
+        sizes = {str(row.cell_id): int(row.cell.parameters.get("examples") or 0) for row in plan.rows}
+        # Three fit into 1 KiB, and more examples are better.
+        finish(
+            plan,
+            {it: float(size) for it, size in sizes.items()},
+            lengths={it: 8 * (724 + 100 * size) for it, size in sizes.items()},
+        )
+
+    first = make_plan(grid, None)
+    assert (first.grid.rung, len(first.rows)) == (1, 6)
+    finish_by_size(first)
+    last = make_plan(grid, None)
+    assert (last.grid.rung, len(last.rows)) == (None, 1 + 6)
+    finish_by_size(last)
+    found = outcomes(read_grid(grid), None, {"smollm2-135m": "a" * 64})
+    winners = {it.competition[2]: it.winner.cell.parameters["examples"] for it in found if it.winner is not None}
+    assert winners == {1024: 3, 2048: 6}
+
+
+def test_the_rung_with_all_validation_items_is_the_last(grid: Path) -> None:
+    grid.write_text(f"{GRID}evaluation: {{validation_items: 20}}\n")
+    first = make_plan(grid, None)
+    assert {row.cell.evaluation.validation_items for row in first.rows} == {20}
+    finish(first, by_rate(first))
+    last = make_plan(grid, None)
+    assert last.grid.rung is None
+    assert all(rates(last, *one) == [9e-5, 1e-4, 2e-4] for one in COMPETITIONS)
 
 
 def test_a_rung_waits_for_its_cells_and_drops_those_that_fail_again(grid: Path) -> None:

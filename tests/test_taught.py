@@ -11,10 +11,10 @@ from pipeline.coding.template import Template
 from pipeline.decoder_parts.adapt import add_adapter, train
 from pipeline.decoder_parts.base import load
 from pipeline.errors import StoppedError
-from pipeline.families.common import train_rows
+from pipeline.families.common import shuffled_train, train_rows
 from pipeline.families.taught import FAMILY, Parameters
 from pipeline.protocols import Encoded
-from tests.tiny_cells import SEED, TASK, run_here, tiny_cell, tiny_context
+from tests.tiny_cells import SEED, TASK, OtherSplits, long_example, run_here, tiny_cell, tiny_context
 from tests.tiny_models import save_tiny_llama
 
 
@@ -74,6 +74,19 @@ def test_what_does_not_fit_into_the_context_is_infeasible(tmp_path: Path) -> Non
     model = save_tiny_llama(tmp_path / "model", max_position_embeddings=48)
     (encoded,) = encode(tmp_path, model, None)
     assert "the context has room for 48" in str(encoded.infeasible)
+
+
+def test_a_train_row_that_is_not_used_refuses_nothing(tmp_path: Path, tiny_model: Path) -> None:
+    train = list(TASK.split("train"))[:50]
+    order = list(shuffled_train(OtherSplits(train=train), SEED))
+    of_task = OtherSplits(train=[long_example(row) if row == order[-1] else row for row in train])
+    context = tiny_context(tmp_path, tiny_model, load(str(tiny_model)), of_task)
+    few, all_of_them = (
+        next(iter(FAMILY.encode(context, [tiny_cell(FAMILY, examples=examples, epochs=1, shown=2)])))
+        for examples in (4, "all")
+    )
+    assert few.program is not None
+    assert "the context has room for" in str(all_of_them.infeasible)
 
 
 def test_no_demonstration_is_refused() -> None:

@@ -13,7 +13,7 @@ from pipeline.decoder_parts.base import load
 from pipeline.families.tuner import TUNERS, Parameters, Tuned
 from pipeline.packing import unpack
 from pipeline.protocols import Encoded
-from tests.tiny_cells import TASK, run_here, tiny_cell, tiny_context
+from tests.tiny_cells import TASK, OtherSplits, run_here, tiny_cell, tiny_context
 
 SMALL: dict[str, dict[str, Any]] = {
     "unilora": {"numbers": 300, "rank": 2},
@@ -99,6 +99,13 @@ def test_worked_examples_stand_in_the_source_and_are_not_trained_on(tmp_path: Pa
 def test_worked_examples_that_do_not_fit_make_no_program(tmp_path: Path, tiny_model: Path) -> None:
     encoded = encode(Tuned(), tmp_path, tiny_model, 4096, numbers=64, shots=100, examples=101)
     assert "100 worked examples do not fit: the context has room for" in (encoded[0].infeasible or "")
+
+
+def test_a_train_split_that_is_all_shown_makes_no_program(tmp_path: Path, tiny_model: Path) -> None:
+    context = tiny_context(tmp_path, tiny_model, load(str(tiny_model)), OtherSplits(train=TASK.split("train")[:8]))
+    (encoded,) = Tuned().encode(context, [tiny_cell(Tuned(), examples=16, epochs=1, bits=4, shots=8)])
+    assert encoded.program is None
+    assert encoded.infeasible == "8 worked examples leave none to train on: the train split has 8"
 
 
 def test_only_some_work_beside_weights_of_4_bits(tmp_path: Path) -> None:

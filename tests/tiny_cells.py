@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from pipeline import catalog
 from pipeline.cell import Cell, Evaluation
 from pipeline.checkpoints import Checkpoints
 from pipeline.packing import unpack
-from pipeline.protocols import EncodeContext, Family, Task
+from pipeline.protocols import EncodeContext, Example, Family, Split
 from pipeline.resources import Resources
 
 TASK = catalog.task("chain-sum")
@@ -38,8 +40,26 @@ def tiny_cell(family: Family, budget: int | None = None, **parameters: Any) -> C
     )
 
 
+class OtherSplits:
+    """The task with some of its splits replaced."""
+
+    def __init__(self, **splits: Sequence[Example]) -> None:
+        self._splits = splits
+
+    def split(self, name: Split) -> Sequence[Example]:
+        return self._splits[name] if name in self._splits else TASK.split(name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(TASK, name)
+
+
+def long_example(example: Example) -> Example:
+    """The same with a question that no tiny context holds."""
+    return dataclasses.replace(example, input={name: text + " + 1" * 500 for name, text in example.input.items()})
+
+
 def tiny_context(
-    folder: Path, model: Path, loaded: tuple[Any, Any], task: Task = TASK, *, stops: bool = False
+    folder: Path, model: Path, loaded: tuple[Any, Any], task: Any = TASK, *, stops: bool = False
 ) -> EncodeContext:
     """What a worker hands to a family.
 

@@ -1,4 +1,4 @@
-"""Small tuners of peft inside a program: few trained numbers, and a frozen part that is drawn from a seed."""
+"""Small tuners of peft inside a program: few trained numbers, and a frozen part that peft draws, always alike."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from peft import get_peft_config, get_peft_model
 
 
 def add_tuner(model: Any, seed: int, config: str) -> tuple[Any, list[Any]]:
-    """Tuner by the JSON of its peft configuration; what that does not fix is drawn from `seed`.
+    """Tuner by the JSON of its peft configuration; where training starts is drawn from `seed`.
 
     Returns:
         The model with its tuner, and what is trained in a fixed order.

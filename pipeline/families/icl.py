@@ -53,7 +53,7 @@ class InContext:
     """
 
     name = "icl"
-    version = 1
+    version = 2  # 2: how many demonstrations fit is no longer read off the test split
     view = "inference"
     parameters: type = Parameters
     size: str | None = "shots"
@@ -76,7 +76,11 @@ class InContext:
         constants = answer_constants(task, tokenizer)
         head = head_ids(task, tokenizer)
         between = head[len(tokenizer("").input_ids) :]
-        room = model.config.max_position_embeddings - task.max_new_tokens - longest_item(context, tokenizer)
+        room = (
+            model.config.max_position_embeddings
+            - task.max_new_tokens
+            - longest_item(context, tokenizer, ("validation",))
+        )
 
         assert cells[0].seed is not None
         sizes: dict[str, Constant] = {"START": template.head, "HEAD": template.head, "STOPS": template.stops}
@@ -153,7 +157,7 @@ def _most_shots(cells: Sequence[Cell], decoder_bytes: int) -> int:
     return max(int(cell.parameters["shots"] or max(1, (cell.budget_bytes or 0) - decoder_bytes)) for cell in cells)
 
 
-def longest_item(context: EncodeContext, tokenizer: object, splits: Sequence[Split] = ("validation", "test")) -> int:
+def longest_item(context: EncodeContext, tokenizer: object, splits: Sequence[Split]) -> int:
     """Tokens of the longest item of some splits, as a program meets it."""
     template = Template.of(context.task)
     texts = [template.tail.format(**example.input) for split in splits for example in context.task.split(split)]

@@ -107,8 +107,12 @@ def _number(cell: Cell, most: int, fits: Callable[[int], bool]) -> int:
     """How many examples the cell asks for, or its budget holds; 1 where it holds none."""
     wanted = cell.parameters["examples"]
     if wanted is None:
-        # A text is never shorter for one example more, so halving finds the last that fits.
-        return max(1, bisect_left(range(1, most + 1), True, key=lambda number: not fits(number)))
+        # Doubling first: packing half of a large train split would take long, and tell nothing of a small budget.
+        top = 1
+        while top < most and fits(top):
+            top = min(2 * top, most)
+        # A text is hardly ever shorter for one example more, so halving finds the last that fits.
+        return max(1, bisect_left(range(1, top + 1), True, key=lambda number: not fits(number)))
     return most if wanted == ALL else min(int(wanted), most)
 
 

@@ -124,8 +124,11 @@ class PromptSearch:
                         f"the context has room for {max(0, search.room)} tokens, or there are no more train examples"
                     )
                     yield Encoded(cell=cell, infeasible=f"{wanted} demonstrations do not fit: {reason}")
+            elif plans:
+                worthy = [plan for plan in plans if len(plan.examples) < worth]
+                yield _best_within(cell, sorted(worthy, key=Plan.rank), built)
             else:
-                yield _best_within(cell, sorted(plans[:worth], key=Plan.rank), built)
+                yield Encoded(cell=cell, infeasible="the context has no room for an item and its answer")
             started = time.monotonic()
 
 
@@ -181,7 +184,8 @@ class _Search:
             shots: the search goes on to this number, if there is room, whatever a demonstration saves.
 
         Returns:
-            The plans, and how many of the first ones have demonstrations that were all worth their price.
+            The plans that fit into the context, and up to which number, exclusively, all demonstrations were worth
+            their price.
         """
         path: list[tuple[tuple[Example, ...], float]] = [((), self._judge("", (), self.probes))]
         worth = None
@@ -200,11 +204,11 @@ class _Search:
         plans = []
         for chosen, answer_bits in path:
             self.report(f"answer behind {len(chosen)} demonstrations")
-            plans.append(Plan("", chosen, answer_bits, self._performance("", chosen)))
-            start = self.task.instruction
-            behind = self._judge(start, chosen, self.probes)
-            plans.append(Plan(start, chosen, behind, self._performance(start, chosen)))
-        return plans, 2 * (len(path) if worth is None else worth)
+            for start in ("", self.task.instruction):
+                if len(self._tokens(start, chosen)) <= self.room:
+                    behind = self._judge(start, chosen, self.probes) if start else answer_bits
+                    plans.append(Plan(start, chosen, behind, self._performance(start, chosen)))
+        return plans, len(path) if worth is None else worth
 
     def _next(self, chosen: tuple[Example, ...]) -> tuple[Example, float, float] | None:
         """The best candidate for the next place, by successive halving.

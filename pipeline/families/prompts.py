@@ -40,7 +40,8 @@ def prompt_program(
 ) -> Encoded:
     """The shorter of two programs of one prompt: written in the source, or coded under the model.
 
-    A short prompt costs less as text, where no code is needed to read it; a long one costs less coded.
+    A short prompt costs less as text, where no code is needed to read it; a long one costs less coded. The two may
+    differ in tokens where the stop of an example and the head of the next one are one token together.
 
     Args:
         cell: of the program.
@@ -69,7 +70,8 @@ def prompt_program(
     rows = prompt_tokens(task, tokenizer, start, examples)[len(first) :]
     rows = rows[: len(rows) - len(head_ids(task, tokenizer)) + len(tokenizer("").input_ids)]
     reader_bytes = len(pack("pipeline.decoders.demonstrations", {**constants, **placed}).content)
-    expected = reader_bytes + math.fsum(token_bits(model, first, rows)) / 8
+    ideal_bits = math.fsum(token_bits(model, first, rows))
+    expected = reader_bytes + ideal_bits / 8
     if expected <= len(written.content) + DOUBT_BYTES:
         coded = code_examples(model, first, [rows])
         payload = coded.payload(rows)
@@ -82,4 +84,4 @@ def prompt_program(
                 coded_bits=8 * len(payload),
                 payload_text=text,
             )
-    return Encoded(cell=cell, program=written, payload_text=text)
+    return Encoded(cell=cell, program=written, payload_text=text, settings={"prompt_bits": ideal_bits})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pipeline.cell import Cell
 from pipeline.coding.template import num_special_tokens
 from pipeline.families import subset
-from pipeline.families.common import head_ids, train_rows
+from pipeline.families.common import ALL, head_ids, train_rows
 from pipeline.families.icl import longest_item
 from pipeline.protocols import EncodeContext, Encoded
 
@@ -46,14 +46,14 @@ class Taught(subset.Subset):
         model, tokenizer = context.load()
         room = model.config.max_position_embeddings
         shown = int(cells[0].parameters["shown"])  # type: ignore[arg-type]
-        rows = train_rows(context.task, tokenizer, cells[0].seed or 0, "all")
-        longest = longest_item(context, tokenizer, ("train",)) + context.task.max_new_tokens
+        rows = train_rows(context.task, tokenizer, cells[0].seed or 0, _most_rows(cells, shown))
+        longest = longest_item(context, tokenizer, ("validation",)) + context.task.max_new_tokens
         head = head_ids(context.task, tokenizer)
         needed = len(head) + len(_joined([*rows[:shown], []], head)) + max(longest, *map(len, rows))
         if len(rows) <= shown or needed > room:
             reason = (
                 f"{shown} demonstrations and an example behind them need {needed} tokens; the context has room for "
-                f"{room}, and the train split has {len(rows)} examples"
+                f"{room}, and there are {len(rows)} examples"
             )
             yield from (Encoded(cell=cell, infeasible=reason) for cell in cells)
         else:
@@ -72,6 +72,12 @@ class Taught(subset.Subset):
         context.report(f"code {settings.shown} demonstrations")
         coded = code_examples(model, head, [demonstrations])
         return subset.Start(head + demonstrations + between, [demonstrations], coded, rows[settings.shown :])
+
+
+def _most_rows(cells: Sequence[Cell], shown: int) -> int | str:
+    """Train rows that the cells may use: as many as they say, or one for each byte of a budget."""
+    sizes = [cell.parameters["examples"] or cell.budget_bytes or 0 for cell in cells]
+    return max(int(size) for size in sizes) + shown if ALL not in sizes else ALL
 
 
 def _joined(rows: Sequence[list[int]], between: list[int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Small tuners as programs: few trained numbers, all else drawn from a seed by one decoder.
+"""Small tuners as programs: few trained numbers, all else drawn by peft, always alike, in one decoder.
 
 One vector for the whole model (Uni-LoRA, arXiv 2506.00799; TinyLoRA, arXiv 2602.04118), vectors around frozen random
 matrices (VeRA, arXiv 2310.11454; of rank 1 it is LoRA whose first matrix stays as it was drawn) or gains of what the
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from pipeline.adapt.processes import rank
 from pipeline.cell import Cell, Scalar
 from pipeline.coding.template import Template
 from pipeline.families.common import check_modules, shuffled_train
@@ -108,15 +109,19 @@ class Tuned(Parametric):
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""
         model, tokenizer = context.load()
-        shots = self.parameters(**cells[0].parameters).shots
+        shots, num_examples = self.parameters(**cells[0].parameters).shots, len(context.task.split("train"))
         prefix = tokenizer(self._prefix(context.task, shots, cells[0].seed or 0)).input_ids
         longest = longest_item(context, tokenizer, ("validation",)) + context.task.max_new_tokens
         room = model.config.max_position_embeddings - longest
-        if shots and len(prefix) > room:
+        if shots >= num_examples:
+            reason = f"{shots} worked examples leave none to train on: the train split has {num_examples}"
+        elif shots and len(prefix) > room:
             reason = f"{shots} worked examples do not fit: the context has room for {max(0, room)} tokens"
-            yield from (Encoded(cell=cell, infeasible=reason) for cell in cells)
         else:
             yield from super().encode(context, cells)
+            return
+        if rank() == 0:
+            yield from (Encoded(cell=cell, infeasible=reason) for cell in cells)
 
     def training(self, context: EncodeContext, tokenizer: Any, settings: Parameters, seed: int) -> tuple[str, Training]:
         """See `Parametric.training`."""
