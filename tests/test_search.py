@@ -114,7 +114,7 @@ def test_a_program_without_a_budget_competes_where_it_fits(grid: Path) -> None:
 
 
 def test_where_nobody_loses_the_search_ends_and_every_budget_has_its_winner(grid: Path) -> None:
-    """Candidates with sizes of their own compete for all budgets, and those of one budget are not those of the other."""
+    """Candidates with sizes of their own compete for all budgets; other ones win within each."""
     grid.write_text(
         GRID[: GRID.index("      - {family: urial}")]
         + "      - {family: subset, epochs: 1, examples: [1, 2, 3, 4, 5, 6]}\nbudgets: [1KiB, 2KiB]\n"
