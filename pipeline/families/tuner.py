@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from pipeline.adapt.processes import rank
 from pipeline.cell import Cell, Scalar
 from pipeline.coding.template import Template
 from pipeline.families.common import check_modules, shuffled_train
@@ -108,6 +107,8 @@ class Tuned(Parametric):
 
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""
+        from pipeline.adapt.processes import rank
+
         model, tokenizer = context.load()
         shots, num_examples = self.parameters(**cells[0].parameters).shots, len(context.task.split("train"))
         prefix = tokenizer(self._prefix(context.task, shots, cells[0].seed or 0)).input_ids
