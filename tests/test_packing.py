@@ -14,22 +14,24 @@ from pipeline.packing.link import link
 
 ANSWER = {"TAIL": " {en}\nFrench:", "STOP": "\n", "MAX_NEW_TOKENS": 48, "SKIP": 0}
 ADAPTER = {"RANK": 8, "ALPHA": 8, "TARGET_MODULES": "all-linear", "SEED": 1}
+PROMPT = {"PROMPT": "English: {en}\nFrench:", "STOP": "\n", "MAX_NEW_TOKENS": 48}
 HEAD = {"HEAD": "English:"}
 CASES = {
     "copy": {"FIELD": "en"},
     "constant": {"REPLY": "1"},
-    "prompt": ANSWER | {"PREFIX": "English:"},
+    "prompt": PROMPT,
     "demonstrations": ANSWER | HEAD | {"START": "English:", "STOPS": 4},
     "subset": ANSWER | HEAD | ADAPTER | {"STOPS": 2, "EXAMPLES": 8, "EPOCHS": 3, "LR": 0.001},
-    "lines": ANSWER | HEAD | ADAPTER | {"PREFIX": "English:", "EXAMPLES": " a\nFrench: b\n", "EPOCHS": 3, "LR": 0.001},
-    "taught": ANSWER | HEAD | ADAPTER | {"STOPS": 2, "SHOWN": 2, "EXAMPLES": 8, "EPOCHS": 3, "LR": 0.001},
-    "adapter": ANSWER | HEAD | ADAPTER | {"STEP": 0.01},
-    "weights": ANSWER | HEAD | {"STEP": 0.01},
-    "head": ANSWER | HEAD | {"STEP": 0.01},
-    "terms": ANSWER | HEAD | {"RANK": 2},
-    "tuner": ANSWER
+    "lines": PROMPT
     | HEAD
-    | {"CONFIG": '{"peft_type":"VERA","r":1,"target_modules":"all-linear"}', "SEED": 1, "STEP": 0.01},
+    | ADAPTER
+    | {"PREFIX": "English:", "EXAMPLES": " a\nFrench: b\n", "EPOCHS": 3, "LR": 0.001, "SKIP": 0},
+    "taught": ANSWER | HEAD | ADAPTER | {"STOPS": 2, "SHOWN": 2, "EXAMPLES": 8, "EPOCHS": 3, "LR": 0.001},
+    "adapter": PROMPT | ADAPTER | {"STEP": 0.01},
+    "weights": PROMPT | {"STEP": 0.01},
+    "head": PROMPT | {"STEP": 0.01},
+    "terms": PROMPT | {"RANK": 2},
+    "tuner": PROMPT | {"CONFIG": '{"peft_type":"VERA","r":1,"target_modules":"all-linear"}', "SEED": 1, "STEP": 0.01},
     "reweighted": ANSWER
     | HEAD
     | ADAPTER
@@ -39,16 +41,16 @@ CASES = {
 FROZEN = {
     "copy": "9e1aa01b4794f8ed18cc8b49166c412772cd3567ba5a389ee8782b86f9a9b483",
     "constant": "748ba3d1476ef5eb906065fe7cc055bf616eca6b252d40d7aa7628d21839a876",
-    "prompt": "cf4601e1fa8ba861e0dcd250f78e33d289d94fdfbeb273efe775095165222a8b",
+    "prompt": "0d5277c3daf11ad1bcccbce0e9c7df35608f986d9d6d4290308553673faf0936",
     "demonstrations": "461ceff816a0861c8c337d73888421f3da444a78c925a1e523b9d88dd705894f",
     "subset": "b0a4c1f959a1525bee0f126ae7dff1e55fb97e5ff654c8cd2a57b773b635bf9e",
-    "lines": "52ac248eb649f041c6a0fdb833d0e0b555e6110264c47e049f6085d8b0581dd9",
+    "lines": "181b8a5b9b70fc4c0cdda75b0f70eccc906c3528b548229954463472b9120c26",
     "taught": "0c1326604cef01339df27246c1a24ba586770f0c2680bc42d4325383c2879f09",
-    "adapter": "45c413541341db92c6ab6deb858098876c54c38546c028498a0cf07a4a44e13e",
-    "weights": "4df61a30697a57e69ab1224cee084dfe1a34914f8d61d011be5aa3ae67c6ad05",
-    "head": "171e26a02e6b0f41755d62f08624d6fc85e9d86be0fc66edd6906b504d1979c6",
-    "terms": "6aae09e5b7e937d168c806459c039a3f02956753237d297b5917524ce5c5c1a4",
-    "tuner": "b945530b0ffbb07c745ab2381ba292123c3abce80be8bc058419d61c656044b6",
+    "adapter": "81d33fc56de13c248e51c24048fc4baf42483117b81d51eed863ee89303e8382",
+    "weights": "8d86a8891edbb5ac0def33552c5164670a7d3ba24bec821cb16ddd94b7ad8ddf",
+    "head": "0d0e1460e2089d18b85c9c8993babb3dfa26f3e8b31e825cdf0d34a731e3c1b6",
+    "terms": "ab8e55d6fb35cebe534bd49a3a3257fa165a38aa5ed2e162f590175dd40dd637",
+    "tuner": "aeac1f08de23407c8ccf5ea20e101193ad0a46ddbffc3d323e379df467a6124f",
     "reweighted": "20ef400f8233a5fb8e3164aeaba95cb1b7312714da0355e3940610258774a2fc",
 }
 
@@ -103,17 +105,17 @@ def test_another_part_takes_the_place_of_one() -> None:
 
 def test_a_part_brings_its_own_constants() -> None:
     parts = {"answer": "pipeline.decoder_parts.sampled", "alike": "pipeline.decoder_parts.mbr"}
-    own = {"SAMPLES": 7, "TEMPERATURE": 0.25, "SEED": 3}
-    source = link("pipeline.decoders.prompt", CASES["prompt"] | own, parts)
+    own = {"SAMPLES": 7, "TEMPERATURE": 0.25, "SEED": 3, "PAYLOAD_BYTES": 7}
+    source = link("pipeline.decoders.demonstrations", CASES["demonstrations"] | own, parts)
     assert "range(7)" in source
     assert "0.25" in source
     assert "SAMPLES" not in source
     assert "Counter" in source
     assert "argmax" not in source
     with pytest.raises(ValueError, match=r"takes.*'SAMPLES'.*not"):
-        link("pipeline.decoders.prompt", CASES["prompt"], parts)
+        link("pipeline.decoders.demonstrations", CASES["demonstrations"], parts)
     with pytest.raises(ValueError, match=r"takes.*not.*'SAMPLES'"):
-        link("pipeline.decoders.prompt", CASES["prompt"] | own)
+        link("pipeline.decoders.demonstrations", CASES["demonstrations"] | own)
 
 
 def test_missing_and_unknown_constants_are_refused() -> None:

@@ -5,12 +5,12 @@ import sys
 import torch
 
 from pipeline.decoder_parts.adapt import add_adapter, train
-from pipeline.decoder_parts.answer import answer
 from pipeline.decoder_parts.base import load
+from pipeline.decoder_parts.generate import answer_prompt
 
 PREFIX = "Question:"
 HEAD = "Question:"
-TAIL = " {question}\nAnswer:"
+PROMPT = "Question: {question}\nAnswer:"
 STOP = "\n"
 EXAMPLES = " 1\nAnswer: 1\n"
 EPOCHS = 3
@@ -28,4 +28,4 @@ model, adapter = add_adapter(model, SEED, RANK, ALPHA, TARGET_MODULES)
 optimizer = torch.optim.AdamW(adapter, LR)
 for _ in range(EPOCHS):
     train(model, optimizer, head, [tokenizer(text).input_ids[SKIP:] for text in EXAMPLES.split(HEAD)])
-answer(model, tokenizer, head, TAIL, STOP, MAX_NEW_TOKENS, SKIP)
+answer_prompt(model, tokenizer, PROMPT, STOP, MAX_NEW_TOKENS)

@@ -2,14 +2,12 @@
 
 import sys
 
-from pipeline.decoder_parts.answer import answer
 from pipeline.decoder_parts.base import load
+from pipeline.decoder_parts.generate import answer_prompt
 
-PREFIX = "Question:"
-TAIL = " {question}\nAnswer:"
+PROMPT = "Question: {question}\nAnswer:"
 STOP = "\n"
 MAX_NEW_TOKENS = 32
-SKIP = 0
 
 model, tokenizer = load(sys.argv[1])
-answer(model, tokenizer, tokenizer(PREFIX).input_ids, TAIL, STOP, MAX_NEW_TOKENS, SKIP)
+answer_prompt(model, tokenizer, PROMPT, STOP, MAX_NEW_TOKENS)

@@ -2,18 +2,16 @@
 
 import sys
 
-from pipeline.decoder_parts.answer import answer
 from pipeline.decoder_parts.base import load
+from pipeline.decoder_parts.generate import answer_prompt
 from pipeline.decoder_parts.terms import add_terms
 
-HEAD = "Question:"
-TAIL = " {question}\nAnswer:"
+PROMPT = "Question: {question}\nAnswer:"
 STOP = "\n"
 RANK = 1
 MAX_NEW_TOKENS = 32
-SKIP = 0
 PAYLOAD_BYTES = 0
 
 model, tokenizer = load(sys.argv[1])
 add_terms(open(sys.argv[0], "rb").read(PAYLOAD_BYTES), model, RANK)
-answer(model, tokenizer, tokenizer(HEAD).input_ids, TAIL, STOP, MAX_NEW_TOKENS, SKIP)
+answer_prompt(model, tokenizer, PROMPT, STOP, MAX_NEW_TOKENS)

@@ -2,22 +2,20 @@
 
 import sys
 
-from pipeline.decoder_parts.answer import answer
 from pipeline.decoder_parts.base import load
+from pipeline.decoder_parts.generate import answer_prompt
 from pipeline.decoder_parts.numbers import add_numbers
 from pipeline.decoder_parts.tuner import add_tuner, pieces
 
-HEAD = "Question:"
-TAIL = " {question}\nAnswer:"
+PROMPT = "Question: {question}\nAnswer:"
 STOP = "\n"
 CONFIG = '{"peft_type":"UNILORA","target_modules":"all-linear"}'
 SEED = 1
 STEP = 0.01
 MAX_NEW_TOKENS = 32
-SKIP = 0
 PAYLOAD_BYTES = 0
 
 model, tokenizer = load(sys.argv[1])
 model, weights = add_tuner(model, SEED, CONFIG)
 add_numbers(open(sys.argv[0], "rb").read(PAYLOAD_BYTES), pieces(weights), STEP)
-answer(model, tokenizer, tokenizer(HEAD).input_ids, TAIL, STOP, MAX_NEW_TOKENS, SKIP)
+answer_prompt(model, tokenizer, PROMPT, STOP, MAX_NEW_TOKENS)

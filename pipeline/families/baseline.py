@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.cell import Cell
 from pipeline.coding.template import Template
-from pipeline.families.common import answer_constants, one_program
+from pipeline.families.common import one_program, prompt_constants
 from pipeline.protocols import EncodeContext, Encoded
 
 
@@ -20,7 +20,7 @@ class Baseline:
     """Answers behind the head of the template."""
 
     name = "baseline"
-    version = 1
+    version = 2
     view = "inference"
     parameters = Parameters
     size = None
@@ -30,9 +30,8 @@ class Baseline:
 
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""
-        constants = answer_constants(context.task, context.tokenizer())
-        head = Template.of(context.task).head
-        yield one_program(context, cells, "pipeline.decoders.prompt", {**constants, "PREFIX": head})
+        constants = prompt_constants(context.task, Template.of(context.task).head)
+        yield one_program(context, cells, "pipeline.decoders.prompt", constants)
 
 
 FAMILY = Baseline()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pipeline.cell import Cell
 from pipeline.coding.template import Template
-from pipeline.families.common import answer_constants
+from pipeline.families.common import prompt_constants
 from pipeline.families.parametric import Learning, training_of
 from pipeline.packing import pack
 from pipeline.protocols import EncodeContext, Encoded
@@ -61,7 +61,7 @@ class Blora:
     """One training run and one program a cell."""
 
     name = "blora"
-    version = 1
+    version = 2
     view = "parametric"
     parameters = Parameters
     size = None
@@ -94,8 +94,7 @@ class Blora:
             terms = [term for update in updates for term in update.terms()]
         context.report("code the terms")
         constants = {
-            **answer_constants(context.task, tokenizer),
-            "HEAD": Template.of(context.task).head,
+            **prompt_constants(context.task, Template.of(context.task).head),
             "RANK": settings.rank,
         }
         vectors = [vector for term in terms for vector in (term.outputs, term.inputs) if vector is not None]

@@ -14,8 +14,14 @@ from pipeline.packing.link import Constant
 from pipeline.protocols import EncodeContext, Encoded, Example, Program, Task
 
 
+def prompt_constants(task: Task, prefix: str) -> dict[str, Constant]:
+    """Placeholders of every decoder that answers behind a text: what stands before the first field of an item."""
+    escaped = prefix.replace("{", "{{").replace("}", "}}")
+    return {"PROMPT": escaped + Template.of(task).tail, "STOP": task.stop, "MAX_NEW_TOKENS": task.max_new_tokens}
+
+
 def answer_constants(task: Task, tokenizer: Any) -> dict[str, Constant]:
-    """Placeholders of every decoder that answers with the model."""
+    """Placeholders of every decoder that answers behind tokens, which it has decoded."""
     return {
         "TAIL": Template.of(task).tail,
         "STOP": task.stop,

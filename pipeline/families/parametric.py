@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pipeline.cell import Cell
 from pipeline.coding.template import Template
-from pipeline.families.common import answer_constants, check_examples, head_ids, over_budget, train_rows, within
+from pipeline.families.common import check_examples, head_ids, over_budget, prompt_constants, train_rows, within
 from pipeline.packing import pack
 from pipeline.packing.link import Constant
 from pipeline.protocols import EncodeContext, Encoded, Program
@@ -113,7 +113,7 @@ class Start(NamedTuple):
 class Parametric:
     """One training run for all budgets and bits a weight."""
 
-    version = 4
+    version = 5
     view = "parametric"
     size = "bits"
     has_seed = True
@@ -148,7 +148,7 @@ class Parametric:
             return  # the first process of the team makes the programs
         updates = [weight - first for weight, first in zip(adapted.weights, before, strict=True)]
         del before, adapted.weights[:]
-        constants = {**answer_constants(context.task, tokenizer), "HEAD": head, **start.constants}
+        constants = {**prompt_constants(context.task, head), **start.constants}
         start = start._replace(constants=constants, weights=[])
         yield from self._programs(context, cells, self.pieces(updates), start, training, adapted.seconds, adapted.facts)
 

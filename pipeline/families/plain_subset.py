@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.cell import Cell, Scalar
-from pipeline.coding.template import Template
+from pipeline.coding.template import Template, num_special_tokens
 from pipeline.families import subset
-from pipeline.families.common import ALL, answer_constants, over_budget, shuffled_train, within
+from pipeline.families.common import ALL, over_budget, prompt_constants, shuffled_train, within
 from pipeline.families.icl import longest_item
 from pipeline.packing import pack
 from pipeline.protocols import EncodeContext, Encoded, Program
@@ -43,7 +43,7 @@ class PlainSubset:
     """The first examples of a random order."""
 
     name = "plain-subset"
-    version = 1
+    version = 2
     view = "data"
     parameters = Parameters
     size = "examples"
@@ -75,7 +75,12 @@ class PlainSubset:
             )
             yield from (Encoded(cell=cell, infeasible=reason) for cell in cells)
             return
-        constants = {**answer_constants(context.task, tokenizer), "HEAD": template.head, "PREFIX": prefix}
+        constants = {
+            **prompt_constants(context.task, prefix),
+            "HEAD": template.head,
+            "PREFIX": prefix,
+            "SKIP": num_special_tokens(tokenizer),
+        }
 
         def program(cell: Cell, number: int) -> Program:
             own = {name.upper(): cell.parameters[name] for name in _IN_THE_DECODER}

@@ -85,7 +85,7 @@ class PromptSearch:
     """
 
     name = NAME
-    version = 1
+    version = 2
     view = "inference"
     parameters = Parameters
     size = "shots"

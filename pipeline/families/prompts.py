@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.cell import Cell
 from pipeline.coding.template import Template, tokens_of
-from pipeline.families.common import answer_constants, head_ids
+from pipeline.families.common import answer_constants, head_ids, prompt_constants
 from pipeline.packing import pack
 from pipeline.packing.link import Constant
 from pipeline.protocols import Encoded, Example, Task
@@ -54,13 +54,13 @@ def prompt_program(
     from pipeline.coding.examples import code_examples, token_bits
 
     template = Template.of(task)
-    constants = answer_constants(task, tokenizer)
     text = start + template.head + "".join("".join(template.text(example)) + template.head for example in examples)
-    written = pack("pipeline.decoders.prompt", {**constants, "PREFIX": text})
+    written = pack("pipeline.decoders.prompt", prompt_constants(task, text))
     if not examples:
         return Encoded(cell=cell, program=written, payload_text=text)
 
     placed: dict[str, Constant] = {
+        **answer_constants(task, tokenizer),
         "START": start + template.head,
         "HEAD": template.head,
         "STOPS": template.stops * len(examples),
@@ -69,13 +69,13 @@ def prompt_program(
     # The head behind the last example stands in the source.
     rows = prompt_tokens(task, tokenizer, start, examples)[len(first) :]
     rows = rows[: len(rows) - len(head_ids(task, tokenizer)) + len(tokenizer("").input_ids)]
-    reader_bytes = len(pack("pipeline.decoders.demonstrations", {**constants, **placed}).content)
+    reader_bytes = len(pack("pipeline.decoders.demonstrations", placed).content)
     ideal_bits = math.fsum(token_bits(model, first, rows))
     expected = reader_bytes + ideal_bits / 8
     if expected <= len(written.content) + DOUBT_BYTES:
         coded = code_examples(model, first, [rows])
         payload = coded.payload(rows)
-        shorter = pack("pipeline.decoders.demonstrations", {**constants, **placed}, payload)
+        shorter = pack("pipeline.decoders.demonstrations", placed, payload)
         if len(shorter.content) < len(written.content):
             return Encoded(
                 cell=cell,

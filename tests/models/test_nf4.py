@@ -99,13 +99,7 @@ def test_a_fresh_process_loads_it_as_decoders_do(whole: StagedModel, rounded: St
 
 
 def test_a_program_runs_on_it_in_isolation(rounded: StagedModel, cache: Path) -> None:
-    constants = {
-        "PREFIX": "Question:",
-        "TAIL": " {question}\nAnswer:",
-        "STOP": "\n",
-        "MAX_NEW_TOKENS": 8,
-        "SKIP": 0,
-    }
+    constants = {"PROMPT": "Question: {question}\nAnswer:", "STOP": "\n", "MAX_NEW_TOKENS": 8}
     program = pack("pipeline.decoders.prompt", constants)
     items = [{"question": f"What is {number} + 1?"} for number in range(3)]
     outputs = []
