@@ -24,7 +24,7 @@ programs:
   - {{family: urial}}
   - {{family: icl, shots: [1, 2]}}
   - {{family: lora, examples: 8, epochs: 1, bits: [3, 4]}}
-seeds: [1, 2]
+seeds: [1]
 evaluation: {{validation_items: 3, test_items: 4}}
 """
 OTHER_PROFILE = """
