@@ -1,8 +1,8 @@
 """Families of this package against those of arXiv 2602.15829 on programs that were run: lengths and performances.
 
-    python benchmarks/shorter_programs.py STUDY [--results DIR] [--figure FILE.png] [--json]
+    python benchmarks/shorter_programs.py STUDY... [--results DIR] [--figure FILE.png] [--json]
 
-Compared are programs of one study (`jobs/frontier.yaml`), chosen on validation and reported on test:
+Compared are programs of one task and base model (`jobs/frontier*.yaml`), chosen on validation and reported on test:
 
 * ours against the paper's families, built by the same packer and coder;
 * ours against what the paper's formulas would charge for those programs of its families: the size of a script, stated
@@ -92,18 +92,18 @@ def draw(axes: Any, sides: Mapping[str, Curve]) -> list[Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study")
+    parser.add_argument("studies", nargs="+", metavar="STUDY")
     parser.add_argument("--results")
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    study = open_study(options.study, options.results)
-    points = read_study(options.study, results=options.results).arrow("points").to_pylist()
     groups: dict[tuple[str, str], list[Row]] = {}
-    for row in points:
-        if row["program_length_bits"] is not None and row["view"] != FLOOR_VIEW:
-            path = str(study.shard_path(row["cell_id"]))
-            groups.setdefault((row["task"], row["model"]), []).append(row | {"path": path})
+    for name in options.studies:
+        study = open_study(name, options.results)
+        for row in read_study(name, results=options.results).arrow("points").to_pylist():
+            if row["program_length_bits"] is not None and row["view"] != FLOOR_VIEW:
+                path = str(study.shard_path(row["cell_id"]))
+                groups.setdefault((row["task"], row["model"]), []).append(row | {"path": path})
     found = {key: curves(rows) for key, rows in sorted(groups.items())}
     for (task, model), sides in list(found.items()):
         if sides.keys() != {OURS, PAPERS, CHARGED}:
