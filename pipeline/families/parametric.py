@@ -130,6 +130,10 @@ class Parametric:
         """Text before every item, and what is learned behind it."""
         return Template.of(context.task).head, training_of(context, tokenizer, settings, seed)
 
+    def answering(self, context: EncodeContext, tokenizer: Any, head: str) -> Mapping[str, Constant]:
+        """What the decoder answers with, behind a text."""
+        return prompt_constants(context.task, head)
+
     def pieces(self, updates: list[Floats]) -> list[Floats]:
         """The updates in the tensors that the decoder adds to; each is coded with a width of its own."""
         return updates
@@ -148,7 +152,7 @@ class Parametric:
             return  # the first process of the team makes the programs
         updates = [weight - first for weight, first in zip(adapted.weights, before, strict=True)]
         del before, adapted.weights[:]
-        constants = {**prompt_constants(context.task, head), **start.constants}
+        constants = {**self.answering(context, tokenizer, head), **start.constants}
         start = start._replace(constants=constants, weights=[])
         yield from self._programs(context, cells, self.pieces(updates), start, training, adapted.seconds, adapted.facts)
 

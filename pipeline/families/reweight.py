@@ -6,15 +6,16 @@ trains a low-rank adapter on them as the family `subset` does in its first pass,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.coding.template import Template
-from pipeline.families.common import check_modules, head_ids, train_rows
+from pipeline.families.common import answer_constants, check_modules, head_ids, train_rows
 from pipeline.families.parametric import Parametric, Start, TrainingParameters
 from pipeline.families.subset import FIRST_BLOCK, LARGEST_BLOCK
+from pipeline.packing.link import Constant
 from pipeline.protocols import EncodeContext
 
 BATCH = 8
@@ -60,6 +61,10 @@ class Reweight(Parametric):
     parameters = Parameters
     decoder = "pipeline.decoders.reweighted"
     trains_in_team = False
+
+    def answering(self, context: EncodeContext, tokenizer: Any, head: str) -> Mapping[str, Constant]:
+        """Behind tokens, by the loop that decodes the examples."""
+        return {**answer_constants(context.task, tokenizer), "HEAD": head}
 
     @contextmanager
     def prepare(self, context: EncodeContext, settings: Any, seed: int) -> Iterator[Start]:
