@@ -14,11 +14,9 @@ from pipeline.decoder_parts.answer import answer
 from pipeline.decoder_parts.base import load
 from pipeline.decoder_parts.generate import answer_prompt
 from pipeline.families.common import prompt_constants
-from pipeline.models import parse_model
-from pipeline.models.stage import stage
 
 HEAD, TAIL = "Question:", " {question}\nAnswer:"
-LIMIT = 4
+LIMIT = 12
 
 
 def outputs(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
@@ -31,43 +29,44 @@ def given(monkeypatch: pytest.MonkeyPatch, questions: list[str]) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(items) + "\n"))
 
 
+QUESTIONS = ["What is 1 + 1?", "Name a {colour}", "é", *(f"After {n}?" * (1 + n % 3) for n in range(130))]
+
+
 @pytest.fixture(scope="module")
-def packaged() -> tuple[Any, Any]:
-    return load(str(stage(parse_model("smollm2-135m", Path())).folder))
-
-
-QUESTIONS = [
-    "What is 1 + 1?",
-    "Name a {colour}",
-    "é",
-    *(f"What is the number after {n}?" * (1 + n % 3) for n in range(130)),
-]
+def tiny(tiny_model: Path) -> tuple[Any, Any]:
+    return load(str(tiny_model))
 
 
 def test_both_ways_give_the_same_answers(
-    packaged: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Rows of many lengths in more than one batch; some end by the stop text, some by the limit."""
-    model, tokenizer = packaged
+    model, tokenizer = tiny
+
+    def behind_text(stop: str) -> dict[str, str]:
+        given(monkeypatch, QUESTIONS)
+        answer_prompt(model, tokenizer, HEAD + TAIL, stop, LIMIT)
+        return outputs(capsys)
+
+    unstopped = behind_text("no stop")
+    letters = "".join(unstopped.values())
+    stop = max(filter(str.isascii, sorted(set(letters))), key=letters.count)
     given(monkeypatch, QUESTIONS)
-    answer(model, tokenizer, tokenizer(HEAD).input_ids, TAIL, "\n", LIMIT, 0)
+    answer(model, tokenizer, tokenizer(HEAD).input_ids, TAIL, stop, LIMIT, 0)
     behind_tokens = outputs(capsys)
-    given(monkeypatch, QUESTIONS)
-    answer_prompt(model, tokenizer, HEAD + TAIL, "\n", LIMIT)
-    behind_text = outputs(capsys)
-    assert behind_text == behind_tokens
-    lengths = [len(tokenizer(text).input_ids) for text in behind_text.values()]
-    assert len(lengths) == len(QUESTIONS) and min(lengths) < LIMIT <= max(lengths)
+    assert behind_text(stop) == behind_tokens
+    ended_by_limit = {text == unstopped[item] for item, text in behind_tokens.items()}
+    assert len(behind_tokens) == len(QUESTIONS) and ended_by_limit == {True, False}
 
 
 def test_an_answer_does_not_depend_on_its_neighbours(
-    packaged: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model, tokenizer = packaged
+    model, tokenizer = tiny
     found = []
     for questions in (QUESTIONS[:8], QUESTIONS[:1]):
         given(monkeypatch, questions)
-        answer_prompt(model, tokenizer, HEAD + TAIL, "\n", LIMIT)
+        answer_prompt(model, tokenizer, HEAD + TAIL, "no stop", LIMIT)
         found.append(outputs(capsys)["0"])
     assert found[0] == found[1] != ""
 
