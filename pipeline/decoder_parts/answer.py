@@ -1,4 +1,4 @@
-"""Answers for the lines of standard input, one JSON object a line."""
+"""Answers behind tokens that a program has decoded, by the loop that it decoded them with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop that every program runs: rows of tokens grow in lock-step behind a prefix that they share."""
+"""The loop of programs that decode under the model: rows of tokens grow in lock-step behind a common prefix."""
 
 from __future__ import annotations
 
