@@ -79,7 +79,10 @@ def test_a_tokenizer_without_padding_and_end_of_text(
     model.generation_config.eos_token_id = model.generation_config.pad_token_id = None
     given(monkeypatch, QUESTIONS[:3])
     answer_prompt(model, tokenizer, HEAD + TAIL, "\n", LIMIT)
-    assert len(outputs(capsys)) == 3
+    behind_text = outputs(capsys)
+    given(monkeypatch, QUESTIONS[:3])
+    answer(model, tokenizer, tokenizer(HEAD).input_ids, TAIL, "\n", LIMIT, 0)
+    assert behind_text == outputs(capsys) and len(behind_text) == 3
 
 
 def test_braces_of_a_prefix_are_text() -> None:
