@@ -38,6 +38,7 @@ FAMILIES = {
     "lora": "pipeline.families.lora:FAMILY",
     "blora": "pipeline.families.blora:FAMILY",
     "tuner": "pipeline.families.tuner:FAMILY",
+    "gains": "pipeline.families.gains:FAMILY",
     "lm-head": "pipeline.families.lm_head:FAMILY",
     "full": "pipeline.families.full:FAMILY",
     "reweight": "pipeline.families.reweight:FAMILY",

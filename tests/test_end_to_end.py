@@ -46,6 +46,7 @@ programs:
   - {{family: lora, examples: 8, epochs: 1, bits: 16}}
   - {{family: blora, examples: 16, epochs: 2, gate_lr: 1.0, quantisation_penalty: 0.1}}
   - {{family: tuner, examples: 8, epochs: 1, shots: 1, numbers: 500, budgets: [2KiB]}}
+  - {{family: gains, examples: 8, epochs: 1, numbers: 100, budgets: [1KiB]}}
   - {{family: lm-head, examples: 8, epochs: 1, bits: 3}}
   - {{family: full, examples: 8, epochs: 1, budgets: [16KiB]}}
   - {{family: subset, examples: 12, epochs: 1, weights: all, lr: 1e-4}}

@@ -32,11 +32,14 @@ CASES = {
     "head": PROMPT | {"STEP": 0.01},
     "terms": PROMPT | {"RANK": 2},
     "tuner": PROMPT | {"CONFIG": '{"peft_type":"VERA","r":1,"target_modules":"all-linear"}', "SEED": 1, "STEP": 0.01},
+    "gains": PROMPT | {"NUMBERS": b"ABA", "HOW_MANY": 3, "SEED": 1, "STEP": 0.01},
     "reweighted": ANSWER
     | HEAD
     | ADAPTER
     | {"STOPS": 2, "EXAMPLES": 64, "EXAMPLES_BYTES": 3, "LR": 0.001, "STEP": 0.01},
 }
+
+WITHOUT_PAYLOAD = ("copy", "constant", "prompt", "lines", "gains")
 
 FROZEN = {
     "copy": "9e1aa01b4794f8ed18cc8b49166c412772cd3567ba5a389ee8782b86f9a9b483",
@@ -51,13 +54,14 @@ FROZEN = {
     "head": "0d0e1460e2089d18b85c9c8993babb3dfa26f3e8b31e825cdf0d34a731e3c1b6",
     "terms": "ab8e55d6fb35cebe534bd49a3a3257fa165a38aa5ed2e162f590175dd40dd637",
     "tuner": "aeac1f08de23407c8ccf5ea20e101193ad0a46ddbffc3d323e379df467a6124f",
+    "gains": "5b4080f49bf7d36481896397b0645364d2ec1d67d1777da8548644fdbb3df2ae",
     "reweighted": "20ef400f8233a5fb8e3164aeaba95cb1b7312714da0355e3940610258774a2fc",
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_parts_sum_and_equal_arguments_give_equal_bytes(name: str) -> None:
-    payload = b"\x00PK\x03\x04payload" if name not in ("copy", "constant", "prompt", "lines") else b""
+    payload = b"\x00PK\x03\x04payload" if name not in WITHOUT_PAYLOAD else b""
     program = pack(f"pipeline.decoders.{name}", CASES[name], payload)
     assert len(program.content) == program.decoder_bytes + program.payload_bytes + program.container_bytes
     assert program.container_bytes == CONTAINER_BYTES == 120
@@ -71,7 +75,7 @@ def test_parts_sum_and_equal_arguments_give_equal_bytes(name: str) -> None:
 @pytest.mark.parametrize(("name", "digest"), FROZEN.items())
 def test_programs_of_a_version_stay_the_same(name: str, digest: str) -> None:
     """Another digest means other programs for old cells: raise the version of every family that uses the decoder."""
-    payload = b"payload" if name not in ("copy", "constant", "prompt", "lines") else b""
+    payload = b"payload" if name not in WITHOUT_PAYLOAD else b""
     assert pack(f"pipeline.decoders.{name}", CASES[name], payload).sha256 == digest
 
 

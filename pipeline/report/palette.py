@@ -58,6 +58,7 @@ FAMILY_STYLES = {
     "lora": LineStyle(color="#009E73", marker="^"),
     "blora": LineStyle(color="#00573F", marker="v"),
     "tuner": LineStyle(color="#2FD39B", marker="p"),
+    "gains": LineStyle(color="#7BC8A4", marker="H"),
     "lm-head": LineStyle(color="#62CDAB", marker="h"),
     "full": LineStyle(color="#7D8B00", marker="*"),
     "reweight": LineStyle(color="#CC79A7", marker="<"),
