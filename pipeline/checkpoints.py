@@ -7,6 +7,7 @@ numbered, not timed: the clocks of two nodes differ.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -138,6 +139,12 @@ class Checkpoints:
             self._last_time = time.monotonic()
         if stop:
             raise StoppedError("asked to stop; the work goes on from its checkpoint")
+
+    def part(self, name: str) -> Checkpoints:
+        """Checkpoints of a part of the work, beside those of the whole; they are deleted with these."""
+        part = copy.copy(self)
+        part._folder = self._folder / name
+        return part
 
     def clear(self) -> None:
         """Deletes all of them: the work is done."""

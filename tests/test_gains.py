@@ -1,4 +1,4 @@
-"""Family `gains`: programs scale the model as training did, but for rounding; the model comes back as it was."""
+"""Family `gains`: programs scale the model as training did; the model comes back as it was."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from pipeline.coding.numbers import letters, step_for_bits, to_integers
+from pipeline.adapt.shared_gains import Rounding, shared_gains
+from pipeline.coding.ternary import largest, letters, nearest_kept
 from pipeline.decoder_parts.base import load
+from pipeline.families import gains
 from pipeline.families.gains import Gains, Parameters
 from pipeline.packing import unpack
 from pipeline.protocols import Encoded
@@ -18,109 +21,125 @@ from tests.tiny_cells import SEED, run_here, tiny_cell, tiny_context
 from tests.tiny_models import save_tiny_llama
 
 
-class Watched(Gains):
-    """Keeps what training gave."""
-
-    updates: list[Any]
-
-    def pieces(self, updates: list[Any]) -> list[Any]:
-        """See `Parametric.pieces`."""
-        self.updates = updates
-        return updates
-
-
-def encode(
-    family: Gains, folder: Path, loaded: tuple[Any, Any], *budgets: int | None, **parameters: Any
-) -> list[Encoded]:
+def encode(folder: Path, loaded: tuple[Any, Any], *budgets: int | None, **parameters: Any) -> list[Encoded]:
     """Programs of one training."""
-    settings = {"examples": 8, "epochs": 2, "batch": 4, "bits": None if budgets[0] else 4, **parameters}
-    cells = [tiny_cell(family, budget, **settings) for budget in budgets]
-    return list(family.encode(tiny_context(folder, folder, loaded), cells))
+    settings = {"examples": 8, "epochs": 2, "batch": 4, "kept": None if budgets[0] else 20, **parameters}
+    cells = [tiny_cell(Gains(), budget, **settings) for budget in budgets]
+    return list(Gains().encode(tiny_context(folder, folder, loaded), cells))
+
+
+def signs_of(encoded: Encoded) -> list[int]:
+    """The signs that a program holds, by another way to read letters than its own."""
+    assert encoded.program is not None
+    source, payload = unpack(encoded.program.content)
+    assert payload == b""
+    constants = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
+    (text,) = (value for value in constants if isinstance(value, bytes))
+    digits = [np.base_repr(letter - 54, 3).zfill(3)[::-1] for letter in text]
+    return [int(digit) - 1 for digit in "".join(digits)]
 
 
 @pytest.mark.parametrize("with_biases", [False, True])
-def test_a_program_scales_every_vector_by_the_trained_numbers_rounded(
-    with_biases: bool, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("rounded_epochs", [0, 2])
+def test_a_program_scales_every_vector_by_what_training_gave(
+    with_biases: bool, rounded_epochs: int, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
-
     folder = save_tiny_llama(tmp_path / "biases", attention_bias=True) if with_biases else tiny_model
-    family, loaded = Watched(), load(str(folder))
+    loaded = load(str(folder))
+    trained = []
+
+    def train(*given: Any) -> Any:
+        trained.append(train_really(*given))
+        return trained[-1]
+
+    train_really = gains._train
+    monkeypatch.setattr(gains, "_train", train)
     before = {name: weight.detach().clone() for name, weight in loaded[0].named_parameters()}
-    (encoded,) = encode(family, tmp_path, loaded, None, numbers=50)
-    assert encoded.program is not None
-    assert encoded.program.payload_bytes == 0
+    (encoded,) = encode(tmp_path, loaded, None, numbers=50, rounded_epochs=rounded_epochs)
 
     after = dict(loaded[0].named_parameters())
     assert [*after] == [*before]
     assert all(weight.requires_grad and torch.equal(weight, before[name]) for name, weight in after.items())
 
-    (updates,) = family.updates
-    (integers,) = to_integers([updates], step_for_bits([updates], 7), 7)
-    assert len(set(integers.tolist())) > 3
-    gains = 1 + torch.tensor(integers * encoded.settings["step"], dtype=torch.float32)
+    assert len(trained) == (2 if rounded_epochs else 1)
+    kept = encoded.settings["kept"]
+    signs = largest(trained[-1].weights[0], kept)
+    assert signs_of(encoded)[:50] == signs.tolist()
+    assert 10 < kept <= 20
+    assert np.abs(signs).sum() == kept
+
+    scale = 1 + torch.tensor(signs) * encoded.settings["step"]
+    assert encoded.program is not None
     names = run_here(encoded.program.content, tmp_path, folder, monkeypatch)
     (model,) = (value for value in names.values() if isinstance(value, torch.nn.Module))
     torch.manual_seed(SEED)
     for name, weight in model.named_parameters():
-        drawn = gains[torch.randint(50, weight.shape)] if weight.dim() < 2 else 1
-        expected = before[name] * drawn
-        assert torch.allclose(weight, expected, rtol=1e-6), name
+        drawn = scale[torch.randint(50, weight.shape)] if weight.dim() < 2 else 1
+        assert torch.allclose(weight, before[name] * drawn, rtol=1e-6), name
 
 
-def test_training_sees_what_a_program_would_do(tmp_path: Path, tiny_model: Path) -> None:
-    """The numbers that are trained scale what the decoder's draw says, and their gradient is of every place."""
-    import torch
-
-    from pipeline.adapt.shared_gains import shared_gains
-
+@pytest.mark.parametrize("rounding", [None, Rounding(0.3, 0.4)])
+def test_training_sees_what_a_program_would_do(rounding: Rounding | None, tiny_model: Path) -> None:
+    """Numbers scale what the decoder's draw says, rounded where they are to be; their gradient is of every place."""
     model, tokenizer = load(str(tiny_model))
     ids = tokenizer("Calculate: 1 + 1 =", return_tensors="pt").input_ids
-    with shared_gains(model, 5, SEED) as numbers:
+    first = model(ids).logits
+    values = np.array([0.5, -0.5, 0.25, 0.0, 1.0], np.float32)
+    with shared_gains(model, values, SEED, rounding) as numbers:
         assert [weight is numbers for weight in model.parameters() if weight.requires_grad] == [True]
-        first = model(ids).logits
-        first.sum().backward()
-        assert numbers.grad is not None and bool((numbers.grad != 0).all())
-        numbers.data += torch.tensor([0.5, -0.5, 0.25, 0.0, 1.0])
         scaled = model(ids).logits
+        scaled[0, -1, 7].backward()
+        assert numbers.grad is not None
+        assert bool((numbers.grad != 0).all())
     assert torch.equal(first, model(ids).logits)
+    seen = torch.tensor(values) if rounding is None else torch.tensor([0.4, -0.4, 0.0, 0.0, 0.4])
     torch.manual_seed(SEED)
     for weight in model.parameters():
         if weight.dim() < 2:
-            weight.data *= (1 + numbers.data)[torch.randint(5, weight.shape)]
+            weight.data *= (1 + seen)[torch.randint(5, weight.shape)]
     assert torch.allclose(scaled, model(ids).logits, atol=1e-5)
     assert (scaled - first).abs().max() > 1e-3
 
 
-def test_letters_are_the_numbers_however_a_source_writes_them() -> None:
-    integers = np.arange(-63, 64, dtype=np.int32)
-    literal = repr(letters(integers))
-    assert [letter - ord("A") for letter in ast.literal_eval(literal)] == integers.tolist()
-    assert repr(letters(np.arange(-25, 26, dtype=np.int32))).count("\\") == 0
+def test_rounding_is_as_near_as_one_value_can_be() -> None:
+    numbers = np.random.default_rng(0).laplace(size=200).astype(np.float32)
+
+    def error(kept: int) -> float:
+        chosen = largest(numbers, kept)
+        return float(np.square(numbers - chosen * np.abs(numbers[chosen != 0]).mean()).sum())
+
+    assert nearest_kept(numbers) == min(range(1, 201), key=error)
+    assert 50 < nearest_kept(numbers) < 150
 
 
-def test_budgets_are_kept_by_coarser_numbers(tmp_path: Path, tiny_model: Path) -> None:
-    encoded = encode(Gains(), tmp_path, load(str(tiny_model)), 750, 900, 600, numbers=300)
-    sources = [unpack(of.program.content)[0] for of in encoded if of.program is not None]
+def test_letters_are_the_signs_and_need_no_escape() -> None:
+    signs = np.array([[a, b, c] for a in (-1, 0, 1) for b in (-1, 0, 1) for c in (-1, 0, 1)], np.int8).ravel()
+    for end in (81, 80, 79):
+        text = letters(signs[:end])
+        assert repr(text) == f"b'{text.decode()}'"
+        read = [letter // 3**place % 3 - 1 for letter in text for place in range(3)]
+        assert read == [*signs[:end].tolist(), *[0] * (81 - end)]
+
+
+def test_budgets_are_kept_by_fewer_numbers(tmp_path: Path, tiny_model: Path) -> None:
+    encoded = encode(tmp_path, load(str(tiny_model)), 720, 760, 600, numbers=300)
     lengths = [len(of.program.content) for of in encoded if of.program is not None]
-    assert lengths[0] <= 750 < lengths[1] <= 900
-    used = [len(set(_numbers_of(source))) for source in sources]
-    assert 1 < used[0] < used[1]
-    assert "every update rounded to nothing" in (encoded[2].infeasible or "")
-
-
-def _numbers_of(source: str) -> bytes:
-    constants = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
-    (numbers,) = (value for value in constants if isinstance(value, bytes))
-    return numbers
+    assert lengths[0] <= 720 < lengths[1] <= 760
+    kept = [of.settings["kept"] for of in encoded[:2]]
+    assert 1 < kept[0] < kept[1]
+    assert [sum(map(abs, signs_of(of))) for of in encoded[:2]] == kept
+    assert "all numbers but one left out" in (encoded[2].infeasible or "")
 
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
         ({"numbers": 0}, "numbers is 0; it must be at least 1"),
-        ({"bits": 16}, "bits is 16; allowed: 2 to 7$"),
-        ({"bits": 8}, "bits is 8; allowed: 2 to 7$"),
+        ({"kept": 0}, "kept is 0; it must be from 1 to numbers, which is 2048"),
+        ({"kept": 9, "numbers": 8}, "kept is 9; it must be from 1 to numbers, which is 8"),
+        ({"rounded_epochs": -1}, "rounded_epochs is -1; it must be at least 0"),
+        ({"rounded_lr": 0.0}, "rounded_lr is 0.0; it must be above 0"),
+        ({"rounded_decay": -0.1}, "rounded_decay is -0.1; it must not be below 0"),
     ],
 )
 def test_bad_parameters_are_refused(parameters: dict[str, Any], message: str) -> None:

@@ -32,7 +32,7 @@ CASES = {
     "head": PROMPT | {"STEP": 0.01},
     "terms": PROMPT | {"RANK": 2},
     "tuner": PROMPT | {"CONFIG": '{"peft_type":"VERA","r":1,"target_modules":"all-linear"}', "SEED": 1, "STEP": 0.01},
-    "gains": PROMPT | {"NUMBERS": b"ABA", "HOW_MANY": 3, "SEED": 1, "STEP": 0.01},
+    "gains": PROMPT | {"LETTERS": b"CAC", "NUMBERS": 9, "SEED": 1, "STEP": 0.01},
     "reweighted": ANSWER
     | HEAD
     | ADAPTER
@@ -54,7 +54,7 @@ FROZEN = {
     "head": "0d0e1460e2089d18b85c9c8993babb3dfa26f3e8b31e825cdf0d34a731e3c1b6",
     "terms": "ab8e55d6fb35cebe534bd49a3a3257fa165a38aa5ed2e162f590175dd40dd637",
     "tuner": "aeac1f08de23407c8ccf5ea20e101193ad0a46ddbffc3d323e379df467a6124f",
-    "gains": "5b4080f49bf7d36481896397b0645364d2ec1d67d1777da8548644fdbb3df2ae",
+    "gains": "24cd325b8e79ee481439001cb360519d01d21b4961f628585a1fbffd7571f4da",
     "reweighted": "20ef400f8233a5fb8e3164aeaba95cb1b7312714da0355e3940610258774a2fc",
 }
 

@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
+
+from pipeline.coding.ternary import Floats
+
+
+class Rounding(NamedTuple):
+    """How numbers are rounded while they are trained.
+
+    Attributes:
+        least: what is smaller in magnitude becomes 0.
+        step: the magnitude of what is not.
+    """
+
+    least: float
+    step: float
+
+    def __call__(self, numbers: torch.Tensor) -> torch.Tensor:
+        """The rounded numbers, with the gradient of no rounding at all (straight-through, arXiv 1308.3432)."""
+        rounded = self.step * numbers.sign() * (numbers.abs() >= self.least)
+        return numbers + (rounded - numbers).detach()
 
 
 class Scaled(nn.Module):
@@ -16,36 +35,41 @@ class Scaled(nn.Module):
 
     drawn: torch.Tensor
 
-    def __init__(self, numbers: nn.Parameter, drawn: torch.Tensor) -> None:
+    def __init__(self, numbers: nn.Parameter, drawn: torch.Tensor, rounding: Rounding | None) -> None:
         """Take part in `numbers` at the places `drawn`, one for each weight."""
         super().__init__()
-        self.numbers = numbers
+        self.numbers, self.rounding = numbers, rounding
         self.register_buffer("drawn", drawn, persistent=False)
 
     def forward(self, weights: torch.Tensor) -> torch.Tensor:
         """The weights as they now are: [size]."""
-        return weights * (1 + self.numbers[self.drawn]).to(weights.dtype)
+        numbers = self.rounding(self.numbers) if self.rounding else self.numbers
+        return weights * (1 + numbers[self.drawn]).to(weights.dtype)
 
 
 @contextmanager
-def shared_gains(model: Any, how_many: int, seed: int) -> Iterator[nn.Parameter]:
+def shared_gains(model: Any, first: Floats, seed: int, rounding: Rounding | None = None) -> Iterator[nn.Parameter]:
     """The model with numbers that scale its gains and biases, until the block ends; nothing else is trained.
 
+    Args:
+        model: the model.
+        first: the numbers in the beginning [numbers].
+        seed: of the draw: which number scales which weight.
+        rounding: what the model sees of the numbers, None for all of them.
+
     Yields:
-        The numbers, all 0: [how_many].
+        The numbers: [numbers].
     """
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     for weight in trained:
         weight.requires_grad_(False)
-    numbers = nn.Parameter(torch.zeros(how_many, device=model.device))
+    numbers = nn.Parameter(torch.tensor(first, device=model.device))
+    vectors = [(name, weight.shape) for name, weight in model.named_parameters() if weight.dim() < 2]
     torch.manual_seed(seed)
-    # Drawn as the decoder `gains` draws.
-    draws = [
-        (name, torch.randint(how_many, weight.shape)) for name, weight in model.named_parameters() if weight.dim() < 2
-    ]
-    owners = [(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name, _ in draws]
-    for (owner, weight), (_, drawn) in zip(owners, draws, strict=True):
-        parametrize.register_parametrization(owner, weight, Scaled(numbers, drawn.to(model.device)))
+    owners = [(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name, _ in vectors]
+    for (owner, weight), (_, shape) in zip(owners, vectors, strict=True):
+        drawn = torch.randint(len(first), shape)  # as the decoder `gains` draws
+        parametrize.register_parametrization(owner, weight, Scaled(numbers, drawn.to(model.device), rounding))
     try:
         yield numbers
     finally:

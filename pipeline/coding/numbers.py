@@ -15,8 +15,6 @@ Integers = npt.NDArray[np.int32]
 
 LARGEST = 127
 """The law of the decoder knows no integer beyond."""
-ZERO = ord("A")
-"""Letter of 0: no letter in reach of it has to be escaped in a source, up to 25 on both sides."""
 
 
 def to_integers(updates: Sequence[Floats], step: float, largest: int = LARGEST) -> list[Integers]:
@@ -24,13 +22,10 @@ def to_integers(updates: Sequence[Floats], step: float, largest: int = LARGEST) 
     return [np.clip(np.rint(update / step), -largest, largest).astype(np.int32) for update in updates]
 
 
-def steps(updates: Sequence[Floats], largest: int = LARGEST) -> list[float]:
-    """Steps to choose from, each two significant digits: from one that clips nothing to one that rounds all away.
-
-    Nothing is clipped where integers lie in -largest ... largest.
-    """
-    finest = (max(float(np.abs(update).max()) for update in updates) or 1.0) / largest
-    ratio, number = 1.05, 120
+def steps(updates: Sequence[Floats]) -> list[float]:
+    """Steps to choose from, each two significant digits: from one that clips nothing to one that rounds all away."""
+    largest = max(float(np.abs(update).max()) for update in updates) or 1.0
+    finest, ratio, number = largest / LARGEST, 1.05, 120
     return sorted({float(f"{finest * ratio**place:.2g}") for place in range(number)})
 
 
@@ -69,12 +64,3 @@ def encode_numbers(tensors: Sequence[Integers]) -> bytes:
         encoder.encode(numbers.ravel(), laplace(means.get(numbers.shape, 1), LARGEST))
         means[numbers.shape] = abs(numbers).mean() + 0.01
     return bytes(encoder.get_compressed().tobytes())
-
-
-def letters(integers: Integers) -> bytes:
-    """A letter for each of integers in -63 ... 63, `A` for 0, as the decoder `gains` reads them.
-
-    Deflate then codes them with Huffman codes of their own, close to their entropy from about 1.5 bits each.
-    """
-    assert abs(integers).max() < ZERO
-    return bytes((integers + ZERO).tolist())

@@ -1,4 +1,4 @@
-"""Multiplies every gain of the norms, and every bias, by one of a few numbers drawn for it, and answers."""
+"""Multiplies every gain of the norms, and every bias, by a number drawn for it out of few, and answers."""
 
 import sys
 
@@ -9,16 +9,17 @@ from pipeline.decoder_parts.generate import answer_prompt
 
 PROMPT = "Question: {question}\nAnswer:"
 STOP = "\n"
-NUMBERS = b"ABA"
-HOW_MANY = 3
+LETTERS = b"CCC"
+NUMBERS = 9
 SEED = 1
 STEP = 0.01
 MAX_NEW_TOKENS = 32
 
 model, tokenizer = load(sys.argv[1])
+# Three signs in a letter, see `pipeline.coding.ternary`.
+gains = 1 + STEP * torch.tensor([letter // 3**place % 3 - 1 for letter in LETTERS for place in range(3)])
 torch.manual_seed(SEED)
 for weight in model.parameters():
     if weight.dim() < 2:
-        # Letters stand for whole numbers, A for 0: deflate is their entropy code.
-        weight.data *= 1 + STEP * (torch.tensor([*NUMBERS]) - 65)[torch.randint(HOW_MANY, weight.shape)]
+        weight.data *= gains[torch.randint(NUMBERS, weight.shape)]
 answer_prompt(model, tokenizer, PROMPT, STOP, MAX_NEW_TOKENS)

@@ -1,68 +1,191 @@
 """Gains as programs: a few trained numbers, shared at random among all gains and biases of the base model.
 
 That the gains of the norms adapt a model well for how few they are is known (arXiv 2302.07937); that weights may share
-numbers by chance, too (arXiv 1504.04788).
+numbers by chance, too (arXiv 1504.04788). A number is -1, 0 or 1 times one value (arXiv 1605.04711), and training goes
+on behind the rounding.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.families.parametric import Parametric, Start, TrainingParameters
+from pipeline.cell import Cell
+from pipeline.coding.template import Template
+from pipeline.families.common import over_budget, prompt_constants, within
+from pipeline.families.parametric import Learning, training_of
+from pipeline.packing import pack
 from pipeline.packing.link import Constant
-from pipeline.protocols import EncodeContext
+from pipeline.protocols import EncodeContext, Encoded, Program
 
 if TYPE_CHECKING:
-    from pipeline.coding.numbers import Integers
+    from pipeline.adapt import Adapted, Training
+    from pipeline.adapt.shared_gains import Rounding
+    from pipeline.coding.ternary import Floats
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parameters(TrainingParameters):
+class Parameters(Learning):
     """Parameters of the family, beside those of all that train.
 
     Attributes:
         numbers: trained numbers. Each gain and each bias is multiplied by 1 plus one of them, drawn for it.
+        kept: how many of them are not 0 in the end, at most; sets the length of the program in the place of a budget.
         lr: of numbers that many weights share.
+        rounded_epochs: passes over the examples that follow, with the numbers rounded.
+        rounded_lr: learning rate of these.
+        rounded_decay: weight decay of these: what keeps numbers at 0 that do not pay.
     """
 
-    numbers: int = 1024
+    numbers: int = 2048
+    kept: int | None = None
+    examples: int | str = 1024
+    epochs: int = 1
     lr: float = 3e-2
-
-    bits_of_integers = range(2, 8)
-    may_be_raw = False
+    rounded_epochs: int = 1
+    rounded_lr: float = 1e-2
+    rounded_decay: float = 0.3
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.numbers < 1:
             raise ValueError(f"numbers is {self.numbers}; it must be at least 1")
+        if self.kept is not None and not 1 <= self.kept <= self.numbers:
+            raise ValueError(f"kept is {self.kept}; it must be from 1 to numbers, which is {self.numbers}")
+        if self.rounded_epochs < 0:
+            raise ValueError(f"rounded_epochs is {self.rounded_epochs}; it must be at least 0")
+        if self.rounded_lr <= 0:
+            raise ValueError(f"rounded_lr is {self.rounded_lr}; it must be above 0")
+        if self.rounded_decay < 0:
+            raise ValueError(f"rounded_decay is {self.rounded_decay}; it must not be below 0")
 
 
-class Gains(Parametric):
-    """Numbers in the source, a letter each, so that the program needs no entropy decoder of its own."""
+class Packed(NamedTuple):
+    """A program and what it rounds to.
+
+    Attributes:
+        program: the program.
+        kept: how many numbers are not 0 in it.
+        rounding: which ones, and what they are.
+    """
+
+    program: Program
+    kept: int
+    rounding: Rounding
+
+
+class Gains:
+    """One training run, and one with rounded numbers for each cell."""
 
     name = "gains"
-    version = 1
+    version = 2
+    view = "parametric"
     parameters = Parameters
-    decoder = "pipeline.decoders.gains"
+    size = "kept"
+    has_seed = True
+    shared = ()
+    trains_in_team = False
 
-    def coded(self, integers: Sequence[Integers]) -> tuple[Mapping[str, Constant], bytes]:
-        """See `Parametric.coded`."""
-        from pipeline.coding.numbers import letters
+    def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
+        """See `Family.encode`."""
+        import numpy as np
 
-        (numbers,) = integers
-        return {"NUMBERS": letters(numbers), "HOW_MANY": len(numbers)}, b""
+        settings, seed = Parameters(**cells[0].parameters), cells[0].seed or 0  # type: ignore[arg-type]
+        _, tokenizer = context.load()
+        training = training_of(context, tokenizer, settings, seed)
+        constants = {
+            **prompt_constants(context.task, Template.of(context.task).head),
+            "NUMBERS": settings.numbers,
+            "SEED": seed,
+        }
+        learned = _train(context, np.zeros(settings.numbers, np.float32), seed, training)
+        (numbers,) = learned.weights
+        seconds, tokens = learned.seconds, sum(map(len, training.rows))
+        trained_tokens = tokens * training.epochs
+        rounded = replace(
+            training, lr=settings.rounded_lr, epochs=settings.rounded_epochs, weight_decay=settings.rounded_decay
+        )
+        for cell in cells:
+            started = time.monotonic()
+            context.report("round the numbers, and train on")
+            packed = _longest(cell, constants, numbers)
+            if isinstance(packed, Encoded):
+                yield packed
+                continue
+            if settings.rounded_epochs:
+                of_cell = replace(context, checkpoints=context.checkpoints.part(str(cell.cell_id)))
+                refined = _train(of_cell, numbers, seed, rounded, packed.rounding)
+                better = _longest(cell, constants, refined.weights[0], packed.rounding)
+                packed = packed if isinstance(better, Encoded) else better
+                trained_tokens += tokens * rounded.epochs
+            yield Encoded(
+                cell=cell,
+                program=packed.program,
+                settings={
+                    "step": packed.rounding.step,
+                    "numbers": settings.numbers,
+                    "kept": packed.kept,
+                    **learned.facts,
+                },
+                train_tokens=trained_tokens,
+                wall_seconds=seconds + time.monotonic() - started,
+            )
+            seconds, trained_tokens = 0.0, 0
 
-    @contextmanager
-    def prepare(self, context: EncodeContext, settings: Parameters, seed: int) -> Iterator[Start]:
-        """See `Parametric.prepare`."""
-        from pipeline.adapt.shared_gains import shared_gains
 
-        model, _ = context.load()
-        with shared_gains(model, settings.numbers, seed) as numbers:
-            yield Start(model, [numbers], {"SEED": seed})
+def _train(
+    context: EncodeContext, first: Floats, seed: int, training: Training, rounding: Rounding | None = None
+) -> Adapted:
+    """Numbers trained on from `first`, with the model as they are rounded."""
+    from pipeline.adapt import adapt
+    from pipeline.adapt.shared_gains import shared_gains
+
+    model, _ = context.load()
+    with shared_gains(model, first, seed, rounding) as numbers:
+        adapted = adapt(model, [numbers], training, context)
+    assert adapted is not None
+    return adapted
+
+
+def _longest(
+    cell: Cell, constants: Mapping[str, Constant], numbers: Floats, rounding: Rounding | None = None
+) -> Packed | Encoded:
+    """The program that keeps the most of the numbers, the largest first, of those that make it better.
+
+    Args:
+        cell: says how long it may be, or how many it may keep.
+        constants: for its decoder.
+        numbers: trained numbers.
+        rounding: how they were rounded while they were trained; else as near to them as may be.
+    """
+    import numpy as np
+
+    from pipeline.adapt.shared_gains import Rounding
+    from pipeline.coding.ternary import largest, letters, nearest_kept
+
+    magnitudes = np.sort(np.abs(numbers))[::-1]
+
+    def packed(kept: int) -> Packed:
+        rounds = rounding or Rounding(float(magnitudes[kept - 1]), float(f"{magnitudes[:kept].mean():.2g}"))
+        signs = largest(numbers, kept)
+        program = pack("pipeline.decoders.gains", {**constants, "LETTERS": letters(signs), "STEP": rounds.step})
+        return Packed(program, kept, rounds)
+
+    most = int((magnitudes >= rounding.least).sum()) if rounding else nearest_kept(numbers)
+    wanted: Any = cell.parameters["kept"]
+    low, high = 1, min(most, wanted or most)
+    smallest = packed(low).program
+    if not within(smallest, cell.budget_bytes):
+        return over_budget(cell, smallest, "all numbers but one left out")
+    while low < high:
+        middle = (low + high + 1) // 2
+        if within(packed(middle).program, cell.budget_bytes):
+            low = middle
+        else:
+            high = middle - 1
+    return packed(low)
 
 
 FAMILY = Gains()

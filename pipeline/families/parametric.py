@@ -22,7 +22,6 @@ from pipeline.protocols import EncodeContext, Encoded, Program
 if TYPE_CHECKING:
     from pipeline.adapt import Training
     from pipeline.adapt.engines import Floats
-    from pipeline.coding.numbers import Integers
 
 PRECISIONS = ("fp32", "bf16")
 RAW_BITS = 16
@@ -71,18 +70,10 @@ class TrainingParameters(Learning):
 
     bits: int | None = None
 
-    bits_of_integers = range(2, 9)
-    """Not a parameter: the widths that the decoder knows."""
-    may_be_raw = True
-    """Not a parameter: whether it knows numbers in half precision."""
-
     def __post_init__(self) -> None:
         super().__post_init__()
-        integers = self.bits_of_integers
-        if self.bits is None or self.bits in integers or (self.may_be_raw and self.bits == RAW_BITS):
-            return
-        raw = f", and {RAW_BITS} for numbers as they are" if self.may_be_raw else ""
-        raise ValueError(f"bits is {self.bits}; allowed: {integers[0]} to {integers[-1]}{raw}")
+        if self.bits is not None and not 2 <= self.bits <= 8 and self.bits != RAW_BITS:
+            raise ValueError(f"bits is {self.bits}; allowed: 2 to 8, and {RAW_BITS} for numbers as they are")
 
 
 def training_of(context: EncodeContext, tokenizer: Any, settings: Learning, seed: int, **more: float) -> Training:
@@ -128,7 +119,7 @@ class Parametric:
     has_seed = True
     shared = ()
     trains_in_team = True
-    parameters: ClassVar[Any]
+    parameters: ClassVar[type]
     decoder: ClassVar[str]
 
     def prepare(self, context: EncodeContext, settings: Any, seed: int) -> AbstractContextManager[Start]:
@@ -146,12 +137,6 @@ class Parametric:
     def pieces(self, updates: list[Floats]) -> list[Floats]:
         """The updates in the tensors that the decoder adds to; each is coded with a width of its own."""
         return updates
-
-    def coded(self, integers: Sequence[Integers]) -> tuple[Mapping[str, Constant], bytes]:
-        """The rounded updates as what the decoder takes of them as constants and what it reads as payload."""
-        from pipeline.coding.numbers import encode_numbers
-
-        return {}, encode_numbers(integers)
 
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""
@@ -184,6 +169,7 @@ class Parametric:
         """A program for each cell around updates that are as fine as it may be long."""
         from pipeline.coding.numbers import (
             encode_halves,
+            encode_numbers,
             nearest_scale,
             step_for_bits,
             steps,
@@ -193,9 +179,8 @@ class Parametric:
         def program(step: float, largest: int) -> tuple[Program, float]:
             integers = to_integers(updates, step, largest)
             scale = nearest_scale(updates, integers)
-            constants, payload = self.coded(integers)
-            constants = {**start.constants, **constants, "STEP": scale}
-            return pack(self.decoder, constants, start.payload + payload), scale
+            payload = start.payload + encode_numbers(integers)
+            return pack(self.decoder, {**start.constants, "STEP": scale}, payload), scale
 
         def fixed(bits: int) -> tuple[Program, float]:
             if bits == RAW_BITS:
@@ -206,19 +191,18 @@ class Parametric:
 
         def finest(cell: Cell) -> tuple[Program, float] | Encoded:
             """The program with the finest step that keeps the budget: its length falls as the step grows."""
-            largest = 2 ** (self.parameters.bits_of_integers[-1] - 1) - 1
-            ladder = steps(updates, largest)
+            ladder = steps(updates)
             low, high = 0, len(ladder) - 1
-            smallest, _ = program(ladder[high], largest)
+            smallest, _ = program(ladder[high], 127)
             if not within(smallest, cell.budget_bytes):
                 return over_budget(cell, smallest, "every update rounded to nothing")
             while low < high:
                 middle = (low + high) // 2
-                if within(program(ladder[middle], largest)[0], cell.budget_bytes):
+                if within(program(ladder[middle], 127)[0], cell.budget_bytes):
                     high = middle
                 else:
                     low = middle + 1
-            return program(ladder[high], largest)
+            return program(ladder[high], 127)
 
         started = time.monotonic() - train_seconds
         trained_tokens = sum(map(len, training.rows)) * training.epochs
