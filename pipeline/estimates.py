@@ -68,7 +68,7 @@ def _learning_seconds(cell: Cell, num_parameters: float) -> float:
     """Training once on the examples, in all passes."""
     examples = cell.parameters.get("examples", 0)
     number = USUAL_EXAMPLES if examples is None else ALL_EXAMPLES if isinstance(examples, str) else examples
-    passes = int(cell.parameters.get("epochs") or 1)
+    passes = int(cell.parameters.get("epochs") or 1) + int(cell.parameters.get("rounded_epochs") or 0)
     return EXAMPLE_SECONDS * float(number) * passes * num_parameters / USUAL_PARAMETERS
 
 
