@@ -1,18 +1,19 @@
 """Scored items a second: executed programs against plain generation that is padded to the full length.
 
-    python benchmarks/scoring_speed.py [--json] [--task en-fr-software] [--items 64]
+    python benchmarks/scoring_speed.py [--json] [--task en-fr-software] [--items 64] [--shots 1]
 
 Two programs, for there are two ways to answer: behind a text that is `written` in the source (family `baseline`) by the
 model's own `generate`, which ends when the last row of a batch meets the stop text; and behind a text that is `coded`
-(family `icl`, one demonstration) by the lock-step loop that also decodes it: the prompt is read once, and a row leaves
-the batch as soon as it ends. The second loop costs 300 bytes, so the first programs do not have it. Both are run as
+(family `icl`) by the lock-step loop that also decodes it: the demonstrations are read once, and a row leaves the batch
+as soon as it ends. The second loop costs 300 bytes, so the first programs do not have it. Both are run as
 a cell's are: a process of its own, forked from one that has imported torch, lines sorted by length; the load of the
-model is counted, and the decoding of the demonstration too.
-Plain generation is `transformers`' `generate` in the same batch size in the order of the split, every row to the full
-length, scored by the same scorer; its model is loaded before the clock starts, so the ratio grows with the items. The
-full length is measured twice: the task's own limit, and the limit that the paper generates to (128 tokens for
-translation, 500 for mathematics). All use one thread. They take turns, and the ratio is the median over the turns.
-Time is that of the processor: whatever else runs on the machine does not count.
+model is counted, and the decoding of the demonstrations too.
+Plain generation is `transformers`' `generate` behind the same text in the same batch size in the order of the split,
+every row to the full length, scored by the same scorer; its model is loaded before the clock starts. So the ratio
+grows with the items, and that of `coded` with the demonstrations. The full length is measured twice: the task's own
+limit, and the limit that the paper generates to (128 tokens for translation, 500 for mathematics). All use one
+thread. They take turns, and the ratio is the median over the turns. Time is that of the processor: whatever else runs
+on the machine does not count.
 
 `tokens` is how many times more tokens the model reads and writes in plain generation than the program's answers have,
 padding included: where the time is that of products of matrices, as on one thread of a processor, no way to score the
@@ -39,7 +40,7 @@ import torch
 from pipeline import catalog
 from pipeline.decoder_parts.base import load
 
-folder, name, num_items, limit = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+folder, name, num_items, limit, prefix = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
 task = catalog.task(name)
 model, tokenizer = load(folder)
 tokenizer.padding_side = "left"
@@ -48,7 +49,8 @@ items = task.split("test")[:num_items]
 started = time.process_time()
 for start in range(0, len(items), 128):
     batch = items[start : start + 128]
-    prompts = tokenizer([task.template.format(**item.input) for item in batch], padding=True, return_tensors="pt")
+    texts = [prefix + task.template.format(**item.input) for item in batch]
+    prompts = tokenizer(texts, padding=True, return_tensors="pt")
     length = prompts.input_ids.shape[1]
     rows = model.generate(**prompts, do_sample=False, min_new_tokens=limit, max_new_tokens=limit)
     for row, item in zip(rows, batch):
@@ -57,7 +59,7 @@ print(json.dumps(time.process_time() - started))
 """
 
 
-def measure(task_name: str, num_items: int, turns: int) -> dict[str, Any]:
+def measure(task_name: str, num_items: int, turns: int, shots: int) -> dict[str, Any]:
     """Items a second of both, on the same items, and the ratios of all turns."""
     from pipeline import catalog
     from pipeline.coding.template import Template
@@ -70,11 +72,14 @@ def measure(task_name: str, num_items: int, turns: int) -> dict[str, Any]:
     task = catalog.task(task_name)
     folder = stage(parse_model("smollm2-135m", Path())).folder
     model, tokenizer = load(str(folder))
-    programs = {"written": written(task), "coded": coded(task, model, tokenizer)}
+    examples = task.split("train")[:shots]
+    programs = {"written": written(task), "coded": coded(task, model, tokenizer, examples)}
+    prefixes = {"written": "", "coded": "".join(worked(task, example) for example in examples)}
     items = task.split("test")[:num_items]
     inputs = [dict(item.input) for item in items]
     limits = {"own": task.max_new_tokens} | ({"paper": PAPER_LIMITS[task_name]} if task_name in PAPER_LIMITS else {})
-    seconds: dict[str, list[float]] = {name: [] for name in [*programs, *limits]}
+    against = [(name, limit) for name in programs for limit in limits]
+    seconds: dict[Any, list[float]] = {name: [] for name in [*programs, *against]}
     answers: dict[str, list[int]] = {}
     with Runner(cache_folder(), warm=True) as runner:
         for _ in range(turns):
@@ -82,18 +87,20 @@ def measure(task_name: str, num_items: int, turns: int) -> dict[str, Any]:
                 execution = runner.execute(program, folder, inputs, time_limit_seconds=3600)
                 seconds[name].append(execution.cpu_seconds + scoring_seconds(task, execution.outputs, items))
                 answers[name] = [len(tokenizer(output).input_ids) + 1 for output in execution.outputs]
-            for name, limit in limits.items():
-                seconds[name].append(plain(folder, task_name, num_items, limit))
-    measured: dict[str, Any] = {"task": task_name, "items": len(items)}
+            for name, limit in against:
+                seconds[name, limit].append(plain(folder, task_name, num_items, limits[limit], prefixes[name]))
+    measured: dict[str, Any] = {"task": task_name, "items": len(items), "shots": shots}
     for name, values in seconds.items():
-        measured[f"{name}_items_per_second"] = len(items) / statistics.median(values)
-    head = len(tokenizer(Template.of(task).head).input_ids)
-    prompts = [len(tokenizer(task.template.format(**item.input)).input_ids) for item in items]
-    batches = [prompts[start : start + 128] for start in range(0, len(prompts), 128)]
+        label = name if isinstance(name, str) else "plain_{}_{}_limit".format(*name)
+        measured[f"{label}_items_per_second"] = len(items) / statistics.median(values)
     for name in programs:
-        needed = sum(prompts) - head * len(prompts) + sum(answers[name])
+        texts = [prefixes[name] + task.template.format(**item.input) for item in items]
+        head = len(tokenizer(prefixes[name] + Template.of(task).head).input_ids)
+        prompts = [len(tokenizer(text).input_ids) for text in texts]
+        batches = [prompts[start : start + 128] for start in range(0, len(prompts), 128)]
+        needed = head + sum(prompts) - head * len(prompts) + sum(answers[name])
         for limit_name, limit in limits.items():
-            ratios = [theirs / ours for ours, theirs in zip(seconds[name], seconds[limit_name], strict=True)]
+            ratios = [theirs / ours for ours, theirs in zip(seconds[name], seconds[name, limit_name], strict=True)]
             measured[f"ratio_{name}_{limit_name}_limit"] = statistics.median(ratios)
             measured[f"ratio_{name}_{limit_name}_limit_least"] = min(ratios)
             measured[f"ratio_{name}_{limit_name}_limit_most"] = max(ratios)
@@ -111,17 +118,27 @@ def written(task: Any) -> bytes:
     return pack("pipeline.decoders.prompt", prompt_constants(task, Template.of(task).head)).content
 
 
-def coded(task: Any, model: Any, tokenizer: Any) -> bytes:
-    """Program that decodes one demonstration and answers behind it."""
+def worked(task: Any, example: Any) -> str:
+    """A worked example as text."""
+    from pipeline.coding.template import Template
+
+    template = Template.of(task)
+    return template.head + "".join(template.text(example))
+
+
+def coded(task: Any, model: Any, tokenizer: Any, examples: Sequence[Any]) -> bytes:
+    """Program that decodes demonstrations and answers behind them."""
     from pipeline.coding.examples import code_examples
-    from pipeline.coding.template import Template, tokens_of
+    from pipeline.coding.template import Template, num_special_tokens, tokens_of
     from pipeline.families.common import answer_constants, head_ids
     from pipeline.packing import pack
 
-    template = Template.of(task)
-    row = tokens_of(tokenizer, template, task.split("train")[0])
-    payload = code_examples(model, head_ids(task, tokenizer), [row]).payload(row)
-    places = {"START": template.head, "HEAD": template.head, "STOPS": template.stops}
+    template, head = Template.of(task), head_ids(task, tokenizer)
+    between = head[num_special_tokens(tokenizer) :]
+    stream = [token for example in examples for token in [*between, *tokens_of(tokenizer, template, example)]]
+    stream = stream[len(between) :]  # the program starts from the first head
+    payload = code_examples(model, head, [stream]).payload(stream)
+    places = {"START": template.head, "HEAD": template.head, "STOPS": template.stops * len(examples)}
     return pack("pipeline.decoders.demonstrations", {**answer_constants(task, tokenizer), **places}, payload).content
 
 
@@ -133,10 +150,10 @@ def scoring_seconds(task: Any, outputs: Sequence[str], items: Sequence[Any]) -> 
     return time.process_time() - started
 
 
-def plain(folder: Path, task_name: str, num_items: int, limit: int) -> float:
-    """Processor seconds of plain generation of `limit` tokens an item."""
+def plain(folder: Path, task_name: str, num_items: int, limit: int, prefix: str) -> float:
+    """Processor seconds of plain generation of `limit` tokens an item, behind a prefix."""
     done = subprocess.run(
-        [sys.executable, "-c", PLAIN, str(folder), task_name, str(num_items), str(limit)],
+        [sys.executable, "-c", PLAIN, str(folder), task_name, str(num_items), str(limit), prefix],
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
         stdout=subprocess.PIPE,
         text=True,
@@ -152,13 +169,14 @@ def main() -> None:
     parser.add_argument("--task", default="en-fr-software", help="task of the catalogue")
     parser.add_argument("--items", type=int, default=64, help="test items")
     parser.add_argument("--turns", type=int, default=3, help="how often each of the two is measured")
+    parser.add_argument("--shots", type=int, default=1, help="demonstrations of the coded program")
     options = parser.parse_args()
-    measured = measure(options.task, options.items, options.turns)
+    measured = measure(options.task, options.items, options.turns, options.shots)
     if options.json:
         print(json.dumps(measured))
         return
     for name, value in measured.items():
-        print(f"{name:>34}  {value:.2f}" if isinstance(value, float) else f"{name:>34}  {value}")
+        print(f"{name:>44}  {value:.2f}" if isinstance(value, float) else f"{name:>44}  {value}")
 
 
 if __name__ == "__main__":
