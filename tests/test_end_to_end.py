@@ -55,14 +55,14 @@ exclude:
   - model: "*@random-1"
     family: [trivial, urial, icl, sampled, prompt-search, plain-subset, taught]
   - model: "*@random-1"
-    family: [lora, blora, tuner, lm-head, full, reweight]
+    family: [lora, blora, tuner, gains, lm-head, full, reweight]
   - model: "*@random-1"
     epochs: [2, 3]
 {exclude}evaluation: {{validation_items: 3, test_items: 4}}
 """
 FEW = """\
   - model: "*@random-1"
-  - family: [trivial, baseline, urial, sampled, prompt-search, plain-subset, taught, lora, blora, lm-head]
+  - family: [trivial, baseline, urial, sampled, prompt-search, plain-subset, taught, lora, blora, gains, lm-head]
 """
 """What a grid leaves out that is enough to be killed over and over."""
 
@@ -99,7 +99,7 @@ def rows(study: Study) -> list[dict[str, Any]]:
 
 
 def test_every_cell_has_a_shard_and_every_length_is_a_file(study: Study, rows: list[dict[str, Any]]) -> None:
-    assert len(rows) == 25 + 3
+    assert len(rows) == 26 + 3
     for row in rows:
         if row["status"] == "infeasible":
             assert (row["family"], row["budget_bytes"]) == ("icl", 200)

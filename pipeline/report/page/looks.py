@@ -22,6 +22,7 @@ _SYMBOLS = {
     "x": "x",
     "X": "x",
     "h": "hexagon",
+    "H": "hexagon2",
     "8": "octagon",
     "p": "pentagon",
     "*": "star",
