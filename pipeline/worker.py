@@ -24,7 +24,7 @@ from pipeline import catalog, hub
 from pipeline.attempts import count_attempts, record_attempts
 from pipeline.cell import Cell, Evaluation, canonical_json
 from pipeline.checkpoints import Checkpoints
-from pipeline.errors import OUT_OF_MEMORY, ProgramError, StoppedError, UserError
+from pipeline.errors import OUT_OF_MEMORY, InfeasibleError, ProgramError, StoppedError, UserError
 from pipeline.evaluate import SCORED_SPLITS, items_of, score_split, split_outputs
 from pipeline.leases import slurm_job_id
 from pipeline.machine import code_state, machine_class, node_name, package_versions
@@ -244,10 +244,14 @@ def _tokenizer(folder: Path) -> Any:
 
 def _encode(family: Family, context: EncodeContext, cells: list[Cell]) -> Iterator[Encoded]:
     """Programs of the cells; a family that forgets a cell is an error, not a gap."""
-    forgotten = {cell.cell_id for cell in cells}
-    for encoded in family.encode(context, cells):
-        forgotten.discard(encoded.cell.cell_id)
-        yield encoded
+    forgotten = {cell.cell_id: cell for cell in cells}
+    try:
+        for encoded in family.encode(context, cells):
+            forgotten.pop(encoded.cell.cell_id, None)
+            yield encoded
+    except InfeasibleError as error:
+        yield from (Encoded(cell=cell, infeasible=str(error)) for cell in forgotten.values())
+        return
     if forgotten and RANK == 0:
         raise RuntimeError(f"family {family.name} made nothing of {len(forgotten)} of {len(cells)} cells")
 

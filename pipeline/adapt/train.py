@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from pipeline.adapt.attention import attention_by_text
 from pipeline.adapt.engines import Floats, Replicated, make_engine
 from pipeline.adapt.loss import IGNORED, nll_nats
 from pipeline.adapt.processes import agree, rank, world_size
+from pipeline.errors import InfeasibleError
 from pipeline.protocols import EncodeContext
 
 LINE_TOKENS = 512
@@ -100,6 +102,9 @@ def adapt(
 
     Returns:
         What was learned; None in every process but the first one of a team.
+
+    Raises:
+        InfeasibleError: what was learned is not finite.
     """
     resources = context.resources
     share = training.batch // world_size()
@@ -133,7 +138,13 @@ def adapt(
             if resources.gradient_checkpointing:
                 model.gradient_checkpointing_disable()
     context.report(f"adapted; the optimiser keeps {facts['optimizer_state_bytes']:,} bytes in process {rank()}")
-    return Adapted(learned, seconds, facts) if rank() == 0 else None
+    if rank():
+        return None
+    if not all(np.isfinite(weight).all() for weight in learned):
+        raise InfeasibleError(
+            f"training at the learning rate {training.lr:g} left no finite weights; take a smaller one"
+        )
+    return Adapted(learned, seconds, facts)
 
 
 def _train(
