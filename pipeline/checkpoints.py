@@ -24,6 +24,8 @@ from pipeline.files import make_folder, write_atomically
 KEPT = 2
 """Checkpoints of equal facts."""
 MARKER = "complete.json"
+PART = "part-"
+"""How the name of a folder begins that has the checkpoints of a part of the work."""
 
 
 def _alone(value: Any) -> Any:
@@ -32,8 +34,9 @@ def _alone(value: Any) -> Any:
 
 
 def steps_saved(folder: Path) -> int:
-    """Steps of the checkpoint that is furthest, of whatever kind; 0 where there is none."""
-    return max((_steps_in(path) for path in _finished(folder)), default=0)
+    """Steps of the checkpoint that is furthest, of whatever kind, and of those of all parts; 0 where there is none."""
+    of_parts = sum(steps_saved(part) for part in folder.glob(f"{PART}*"))
+    return of_parts + max((_steps_in(path) for path in _finished(folder)), default=0)
 
 
 def _steps_in(path: Path) -> int:
@@ -143,7 +146,7 @@ class Checkpoints:
     def part(self, name: str) -> Checkpoints:
         """Checkpoints of a part of the work, beside those of the whole; they are deleted with these."""
         part = copy.copy(self)
-        part._folder = self._folder / name
+        part._folder = self._folder / f"{PART}{name}"
         return part
 
     def clear(self) -> None:

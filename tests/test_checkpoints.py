@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.checkpoints import KEPT, MARKER, Checkpoints
+from pipeline.checkpoints import KEPT, MARKER, Checkpoints, steps_saved
 from pipeline.errors import StoppedError
 
 FACTS = {"machine class": "a", "processes": 2}
@@ -50,6 +50,23 @@ def test_the_newest_is_restored_and_two_are_kept(tmp_path: Path) -> None:
     assert again.count == 5
     again.checkpoints.clear()
     assert again.checkpoints.restore(again.load) is None
+
+
+def test_a_part_has_its_own_and_counts_as_progress_of_the_whole(tmp_path: Path) -> None:
+    assert steps_saved(tmp_path / "none") == 0
+    whole, part = Work(tmp_path), Work(tmp_path)
+    part.checkpoints = part.checkpoints.part("a")
+    whole.go(3)
+    part.go(4)
+    other = Work(tmp_path)
+    other.checkpoints = other.checkpoints.part("b")
+    assert other.checkpoints.restore(other.load) is None
+    other.go(1)
+    assert part.checkpoints.restore(part.load) == {"steps": 4}
+    assert whole.checkpoints.restore(whole.load) == {"steps": 3}
+    assert steps_saved(tmp_path) == 3 + 4 + 1
+    whole.checkpoints.clear()
+    assert part.checkpoints.restore(part.load) is None
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "no marker", "half a marker", "no file"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,12 @@ def test_a_program_scales_every_vector_by_what_training_gave(
 
 
 @pytest.mark.parametrize("rounding", [None, Rounding(0.3, 0.4)])
-def test_training_sees_what_a_program_would_do(rounding: Rounding | None, tiny_model: Path) -> None:
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_training_sees_what_a_program_would_do(is_shared: bool, rounding: Rounding | None, tiny_model: Path) -> None:
     """Numbers scale what the decoder's draw says, rounded where they are to be; their gradient is of every place."""
     model, tokenizer = load(str(tiny_model))
+    if is_shared:
+        model.model.norm.weight = model.model.layers[0].input_layernorm.weight
     ids = tokenizer("Calculate: 1 + 1 =", return_tensors="pt").input_ids
     first = model(ids).logits
     values = np.array([0.5, -0.5, 0.25, 0.0, 1.0], np.float32)
@@ -92,6 +96,7 @@ def test_training_sees_what_a_program_would_do(rounding: Rounding | None, tiny_m
         assert numbers.grad is not None
         assert bool((numbers.grad != 0).all())
     assert torch.equal(first, model(ids).logits)
+    assert is_shared == (model.model.norm.weight is model.model.layers[0].input_layernorm.weight)
     seen = torch.tensor(values) if rounding is None else torch.tensor([0.4, -0.4, 0.0, 0.0, 0.4])
     torch.manual_seed(SEED)
     for weight in model.parameters():
@@ -129,6 +134,33 @@ def test_budgets_are_kept_by_fewer_numbers(tmp_path: Path, tiny_model: Path) -> 
     assert 1 < kept[0] < kept[1]
     assert [sum(map(abs, signs_of(of))) for of in encoded[:2]] == kept
     assert "all numbers but one left out" in (encoded[2].infeasible or "")
+
+
+def test_all_numbers_are_kept_where_that_is_shorter() -> None:
+    """Signs alone take fewer bytes than signs among zeros: the length does not only grow with what is kept."""
+    random = np.random.default_rng(0)
+    numbers = (random.choice([-1, 1], 512) * random.uniform(0.9, 1.1, 512)).astype(np.float32)
+    constants = {"PROMPT": "Calculate: {sum} =", "STOP": "\n", "MAX_NEW_TOKENS": 8, "NUMBERS": 512, "SEED": 1}
+
+    def longest(budget: int | None, kept: int | None) -> gains.Packed:
+        found = gains._longest(tiny_cell(Gains(), budget, kept=kept), constants, numbers)
+        assert isinstance(found, gains.Packed)
+        return found
+
+    some, all_of_them = longest(None, 350).program.content, longest(None, 512).program.content
+    assert len(some) > len(all_of_them)
+    assert longest(len(all_of_them), None).kept == 512
+
+
+def test_a_rounded_training_that_diverges_ends_its_cell_alone(tmp_path: Path, tiny_model: Path) -> None:
+    loaded, loads = load(str(tiny_model)), []
+    context = replace(tiny_context(tmp_path, tiny_model, loaded), load=lambda: loads.append(1) or loaded)
+    settings = {"examples": 8, "epochs": 1, "batch": 4, "numbers": 300}
+    cells = [tiny_cell(Gains(), budget, **settings, rounded_lr=1e30) for budget in (720, 760)]
+    encoded = list(Gains().encode(context, cells))
+    reason = "rounded_lr: training at the learning rate 1e+30 left no finite weights; take a smaller one"
+    assert [(of.cell.budget_bytes, of.infeasible) for of in encoded] == [(720, reason), (760, reason)]
+    assert len(loads) == 1
 
 
 @pytest.mark.parametrize(

@@ -64,16 +64,20 @@ def shared_gains(model: Any, first: Floats, seed: int, rounding: Rounding | None
     for weight in trained:
         weight.requires_grad_(False)
     numbers = nn.Parameter(torch.tensor(first, device=model.device))
-    vectors = [(name, weight.shape) for name, weight in model.named_parameters() if weight.dim() < 2]
+    # A vector that two modules share has one draw, as in the decoder `gains`, which meets it once.
+    vectors = [(name, weight) for name, weight in model.named_parameters(remove_duplicate=False) if weight.dim() < 2]
     torch.manual_seed(seed)
+    draws: dict[int, torch.Tensor] = {}
+    for _, weight in vectors:
+        if id(weight) not in draws:
+            draws[id(weight)] = torch.randint(len(first), weight.shape).to(model.device)
     owners = [(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name, _ in vectors]
-    for (owner, weight), (_, shape) in zip(owners, vectors, strict=True):
-        drawn = torch.randint(len(first), shape)  # as the decoder `gains` draws
-        parametrize.register_parametrization(owner, weight, Scaled(numbers, drawn.to(model.device), rounding))
+    for (owner, name), (_, weight) in zip(owners, vectors, strict=True):
+        parametrize.register_parametrization(owner, name, Scaled(numbers, draws[id(weight)], rounding))
     try:
         yield numbers
     finally:
-        for owner, weight in owners:
-            parametrize.remove_parametrizations(owner, weight, leave_parametrized=False)
+        for owner, name in owners:
+            parametrize.remove_parametrizations(owner, name, leave_parametrized=False)
         for weight in trained:
             weight.requires_grad_(True)

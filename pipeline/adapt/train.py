@@ -142,7 +142,7 @@ def adapt(
         return None
     if not all(np.isfinite(weight).all() for weight in learned):
         raise InfeasibleError(
-            f"training at the learning rate {training.lr:g} left no finite weights; take a smaller one"
+            f"training at the learning rate {max(rates or [training.lr]):g} left no finite weights; take a smaller one"
         )
     return Adapted(learned, seconds, facts)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.cell import Cell
 from pipeline.coding.template import Template
+from pipeline.errors import InfeasibleError
 from pipeline.families.common import over_budget, prompt_constants, within
 from pipeline.families.parametric import Learning, training_of
 from pipeline.packing import pack
@@ -93,14 +94,14 @@ class Gains:
         import numpy as np
 
         settings, seed = Parameters(**cells[0].parameters), cells[0].seed or 0  # type: ignore[arg-type]
-        _, tokenizer = context.load()
+        model, tokenizer = context.load()
         training = training_of(context, tokenizer, settings, seed)
         constants = {
             **prompt_constants(context.task, Template.of(context.task).head),
             "NUMBERS": settings.numbers,
             "SEED": seed,
         }
-        learned = _train(context, np.zeros(settings.numbers, np.float32), seed, training)
+        learned = _train(context, model, np.zeros(settings.numbers, np.float32), seed, training)
         (numbers,) = learned.weights
         seconds, tokens = learned.seconds, sum(map(len, training.rows))
         trained_tokens = tokens * training.epochs
@@ -116,10 +117,16 @@ class Gains:
                 continue
             if settings.rounded_epochs:
                 of_cell = replace(context, checkpoints=context.checkpoints.part(str(cell.cell_id)))
-                refined = _train(of_cell, numbers, seed, rounded, packed.rounding)
+                try:
+                    refined = _train(of_cell, model, numbers, seed, rounded, packed.rounding)
+                except InfeasibleError as error:
+                    yield Encoded(cell=cell, infeasible=f"rounded_lr: {error}")
+                    continue
+                started = time.monotonic()
+                seconds += refined.seconds
+                trained_tokens += tokens * rounded.epochs
                 better = _longest(cell, constants, refined.weights[0], packed.rounding)
                 packed = packed if isinstance(better, Encoded) else better
-                trained_tokens += tokens * rounded.epochs
             yield Encoded(
                 cell=cell,
                 program=packed.program,
@@ -136,13 +143,12 @@ class Gains:
 
 
 def _train(
-    context: EncodeContext, first: Floats, seed: int, training: Training, rounding: Rounding | None = None
+    context: EncodeContext, model: Any, first: Floats, seed: int, training: Training, rounding: Rounding | None = None
 ) -> Adapted:
     """Numbers trained on from `first`, with the model as they are rounded."""
     from pipeline.adapt import adapt
     from pipeline.adapt.shared_gains import shared_gains
 
-    model, _ = context.load()
     with shared_gains(model, first, seed, rounding) as numbers:
         adapted = adapt(model, [numbers], training, context)
     assert adapted is not None
@@ -153,6 +159,8 @@ def _longest(
     cell: Cell, constants: Mapping[str, Constant], numbers: Floats, rounding: Rounding | None = None
 ) -> Packed | Encoded:
     """The program that keeps the most of the numbers, the largest first, of those that make it better.
+
+    About the most: among numbers of nearly equal magnitude, to keep more of them can make a program shorter.
 
     Args:
         cell: says how long it may be, or how many it may keep.
@@ -179,6 +187,8 @@ def _longest(
     smallest = packed(low).program
     if not within(smallest, cell.budget_bytes):
         return over_budget(cell, smallest, "all numbers but one left out")
+    if within(packed(high).program, cell.budget_bytes):
+        return packed(high)
     while low < high:
         middle = (low + high + 1) // 2
         if within(packed(middle).program, cell.budget_bytes):
