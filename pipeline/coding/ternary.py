@@ -16,7 +16,7 @@ FIRST_LETTER = 54
 def nearest_kept(numbers: Floats) -> int:
     """How many numbers, the largest by magnitude, to keep so that the squared error of the nearest value is least.
 
-    The best value is the mean magnitude of what is kept (ternary weight networks, arXiv 1605.04711, equation 5).
+    The best value is the mean magnitude of what is kept (ternary weight networks, arXiv 1605.04711).
     """
     magnitudes = np.sort(np.abs(numbers).astype(np.float64))[::-1]
     gain = np.square(np.cumsum(magnitudes)) / np.arange(1, len(magnitudes) + 1)

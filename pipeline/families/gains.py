@@ -116,6 +116,7 @@ class Gains:
                 yield packed
                 continue
             if settings.rounded_epochs:
+                seconds += time.monotonic() - started
                 of_cell = replace(context, checkpoints=context.checkpoints.part(str(cell.cell_id)))
                 try:
                     refined = _train(of_cell, model, numbers, seed, rounded, packed.rounding)
