@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import Olmo3Config, Olmo3ForCausalLM
 
 from pipeline import catalog
+from pipeline.coding.examples import code_examples
 from pipeline.decoder_parts.answer import answer
 from pipeline.decoder_parts.base import load
 from pipeline.decoder_parts.generate import answer_prompt
-from pipeline.families.common import prompt_constants
+from pipeline.decoder_parts.stream import extend
+from pipeline.errors import InfeasibleError
+from pipeline.families.common import longest_sequence, prompt_constants
 
 HEAD, TAIL = "Question:", " {question}\nAnswer:"
 LIMIT = 12
@@ -89,3 +94,34 @@ def test_braces_of_a_prefix_are_text() -> None:
     constants = prompt_constants(catalog.task("chain-sum"), "Fill {this} in.\nCalculate:")
     prompt = constants["PROMPT"]
     assert isinstance(prompt, str) and prompt.format(sum="1 + 1") == "Fill {this} in.\nCalculate: 1 + 1 ="
+
+
+def test_a_model_without_masks_of_any_shape_codes_nothing(tiny_model: Path) -> None:
+    model, _ = load(str(tiny_model))
+    model.set_attn_implementation("eager")
+    with pytest.raises(InfeasibleError, match="sdpa"):
+        code_examples(model, [5, 6], [[7, 8]])
+
+
+def test_rows_share_a_sequence_that_is_longer_than_a_window() -> None:
+    """Each row fits into the window of some layers, all of them together do not: answers are those of `generate`."""
+    torch.manual_seed(1)
+    config = Olmo3Config(
+        vocab_size=97,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=24,
+        max_position_embeddings=256,
+    )
+    model = Olmo3ForCausalLM(config).eval()
+    assert longest_sequence(model) == 24
+    prefix, contexts = [5, 6, 7], [[8 + row, 9, 10][: 1 + row % 3] for row in range(9)]
+    rows = extend(model, prefix, contexts, lambda _, logits: int(logits.argmax()), lambda row: len(row) == LIMIT)
+    for context, row in zip(contexts, rows, strict=True):
+        ids = torch.tensor([prefix + context])
+        whole = model.generate(ids, attention_mask=torch.ones_like(ids), min_new_tokens=LIMIT, max_new_tokens=LIMIT)
+        assert whole[0, ids.shape[1] :].tolist() == row
+    assert len({tuple(row) for row in rows}) > 1

@@ -12,6 +12,7 @@ import torch
 from pipeline.coding.arithmetic import Interval, encode
 from pipeline.decoder_parts.arithmetic import weights
 from pipeline.decoder_parts.stream import extend
+from pipeline.errors import InfeasibleError
 
 
 class Coded(NamedTuple):
@@ -43,7 +44,12 @@ def code_examples(model: Any, prefix: Sequence[int], rows: Sequence[Sequence[int
         model: the model that codes, in the state that the decoder will have.
         prefix: token ids before each row, at least two.
         rows: token ids of each example.
+
+    Raises:
+        InfeasibleError: the model's attention would not heed the mask of the loop.
     """
+    if model.config._attn_implementation == "eager":
+        raise InfeasibleError("the model does not run PyTorch's attention (sdpa), which programs that decode need")
     coded = Coded([], 0.0)
     places = [iter(row) for row in rows]
 

@@ -13,7 +13,7 @@ from pipeline.decoder_parts.stream import extend
 def answer(
     model: Any, tokenizer: Any, prefix: Sequence[int], tail: str, stop: str, max_new_tokens: int, skip: int
 ) -> None:
-    """Reads all items, answers them greedily in batches of consecutive lines and prints the answers.
+    """Reads all items, answers them greedily and prints the answers.
 
     Args:
         model: causal language model.
@@ -25,17 +25,13 @@ def answer(
         skip: number of special tokens that the tokenizer puts before a text.
     """
     items = [*map(json.loads, sys.stdin)]
-    while items:
-        rows = extend(
-            model,
-            prefix,
-            [tokenizer(tail.format(**item["input"])).input_ids[skip:] for item in items[:128]],
-            lambda _, logits: int(logits.argmax()),
-            lambda row: (
-                stop in tokenizer.decode(row) or row[-1] == tokenizer.eos_token_id or len(row) == max_new_tokens
-            ),
-        )
-        for item, row in zip(items, rows):
-            text = tokenizer.decode(row, skip_special_tokens=True)
-            print(json.dumps({"id": item["id"], "output": text.split(stop)[0]}))
-        items = items[128:]
+    rows = extend(
+        model,
+        prefix,
+        [tokenizer(tail.format(**item["input"])).input_ids[skip:] for item in items],
+        lambda _, logits: int(logits.argmax()),
+        lambda row: stop in tokenizer.decode(row) or row[-1] == tokenizer.eos_token_id or len(row) == max_new_tokens,
+    )
+    for item, row in zip(items, rows):
+        text = tokenizer.decode(row, skip_special_tokens=True)
+        print(json.dumps({"id": item["id"], "output": text.split(stop)[0]}))

@@ -28,22 +28,17 @@ def answer(
     Every item is sampled with the same random numbers, so that its answer depends on no other item.
     """
     items = [*map(json.loads, sys.stdin)]
-    while items:
-        batch = items[: 128 // SAMPLES + 1]
-        draws = [torch.Generator().manual_seed(SEED * SAMPLES + row % SAMPLES) for row in range(len(batch) * SAMPLES)]
-        rows = extend(
-            model,
-            prefix,
-            [tokenizer(tail.format(**item["input"])).input_ids[skip:] for item in batch for _ in range(SAMPLES)],
-            lambda row, logits: int((logits / TEMPERATURE).softmax(0).multinomial(1, generator=draws[row])),  # noqa: B023
-            lambda row: (
-                stop in tokenizer.decode(row) or row[-1] == tokenizer.eos_token_id or len(row) == max_new_tokens
-            ),
-        )
-        for item in batch:
-            texts = [tokenizer.decode(rows.pop(0), skip_special_tokens=True).split(stop)[0] for _ in range(SAMPLES)]
-            print(json.dumps({"id": item["id"], "output": typical(texts)}))
-        items = items[len(batch) :]
+    draws = [torch.Generator().manual_seed(SEED * SAMPLES + row % SAMPLES) for row in range(len(items) * SAMPLES)]
+    rows = extend(
+        model,
+        prefix,
+        [tokenizer(tail.format(**item["input"])).input_ids[skip:] for item in items for _ in range(SAMPLES)],
+        lambda row, logits: int((logits / TEMPERATURE).softmax(0).multinomial(1, generator=draws[row])),
+        lambda row: stop in tokenizer.decode(row) or row[-1] == tokenizer.eos_token_id or len(row) == max_new_tokens,
+    )
+    for item in items:
+        texts = [tokenizer.decode(rows.pop(0), skip_special_tokens=True).split(stop)[0] for _ in range(SAMPLES)]
+        print(json.dumps({"id": item["id"], "output": typical(texts)}))
 
 
 def typical(texts: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from transformers import DynamicCache
 
 
 @torch.no_grad()
@@ -16,14 +17,14 @@ def extend(
     choose: Callable[[int, torch.Tensor], int],
     ended: Callable[[list[int]], bool],
 ) -> list[list[int]]:
-    """Runs the model over all rows, one token a step, until each of them has ended.
+    """Runs the model over all rows, 64 side by side, one token a step, until each of them has ended.
 
-    The keys and values of the prefix are computed once. A row that has ended leaves the batch. Padding stands
-    between prefix and context and is masked; positions do not count it, so a row does not depend on its neighbours.
+    Rows lie in one sequence behind one prefix, whose keys and values are there once: a token attends to the prefix and
+    to its own row, by the mask. So nothing is padded, and a row that has ended costs no more than its keys.
 
     Args:
         model: causal language model.
-        prefix: token ids before all rows, at least one.
+        prefix: token ids before all rows.
         contexts: token ids of each row [rows][tokens], at least one each.
         choose: next token, given the number of the row and its logits [vocabulary].
         ended: whether the tokens of a row are complete.
@@ -31,27 +32,28 @@ def extend(
     Returns:
         New tokens of each row [rows][tokens].
     """
-    pad = torch.nn.functional.pad
-    cache = model(torch.tensor([prefix])).past_key_values
-    cache.batch_repeat_interleave(len(contexts))
-    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(context) for context in contexts], True, -1, "left")
-    mask = pad((ids >= 0).long(), (len(prefix), 0), value=1)
-    ids = ids.clamp(0)
     rows: list[list[int]] = [[] for _ in contexts]
-    live = [*range(len(rows))]
-    while live:
-        logits = model(
-            ids,
-            attention_mask=mask,
-            position_ids=mask.cumsum(1)[:, -ids.shape[1] :] - 1,
-            past_key_values=cache,
-            logits_to_keep=1,
-        ).logits
-        for place, row in enumerate(live):
-            rows[row].append(choose(row, logits[place, 0]))
-        going = [place for place, row in enumerate(live) if not ended(rows[row])]
-        live = [live[place] for place in going]
-        ids = torch.tensor([rows[row][-1:] for row in live])
-        cache.batch_select_indices(going)
-        mask = pad(mask[going], (0, 1), value=1)
+    for first in range(0, len(rows), 64):
+        cache = DynamicCache()  # keeps the whole sequence, in layers with a sliding window, too
+        # Of tokens: id, row, position.
+        step = [(token, -1, place) for place, token in enumerate(prefix)]
+        for row, context in [*enumerate(contexts)][first : first + 64]:
+            step += [(token, row, place) for place, token in enumerate(context, len(prefix))]
+        seen: list[tuple[int, int, int]] = []
+        while step:
+            seen += step
+            ids, row_of, place_of = torch.tensor(step).T[..., None]
+            _, rows_seen, places_seen = torch.tensor(seen).T
+            last = {row: index for index, (_, row, _) in enumerate(step) if row >= 0}
+            logits = model(
+                ids.T,
+                attention_mask=(((rows_seen == row_of) | (rows_seen < 0)) & (places_seen <= place_of))[None, None],
+                position_ids=place_of.T,
+                past_key_values=cache,
+                logits_to_keep=torch.tensor([*last.values()]),
+            ).logits[0]
+            step = [(choose(row, weights), row, step[last[row]][2] + 1) for row, weights in zip(last, logits)]
+            for token, row, _ in step:
+                rows[row].append(token)
+            step = [entry for entry in step if not ended(rows[entry[1]])]
     return rows

@@ -1,6 +1,6 @@
 """Decodes training examples in blocks, trains on each, then on all of them again, and answers.
 
-Blocks double up to 256 examples: more of them side by side would not fit into memory with a large model.
+Blocks double up to 256 examples: what is decoded is soon trained on.
 """
 
 import sys

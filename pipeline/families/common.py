@@ -30,6 +30,18 @@ def answer_constants(task: Task, tokenizer: Any) -> dict[str, Constant]:
     }
 
 
+def longest_sequence(model: Any) -> int:
+    """Tokens that a row of a program that decodes may have, prompt and answer: what all layers of the model see.
+
+    That is the context, or a smaller window of some layers: the loop of such programs (`decoder_parts.stream`) shows
+    all of a row to all layers.
+    """
+    config = model.config
+    layers = getattr(config, "layer_types", None) or ()
+    context: int = config.max_position_embeddings
+    return min(context, config.sliding_window) if "sliding_attention" in layers else context
+
+
 def shuffled_train(task: Task, seed: int) -> list[Example]:
     """The train split in the order that a seed gives it."""
     examples = list(task.split("train"))

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.cell import Cell
 from pipeline.coding.template import Template, tokens_of
-from pipeline.families.common import answer_constants, head_ids, over_budget, shuffled_train, within
+from pipeline.families.common import (
+    answer_constants,
+    head_ids,
+    longest_sequence,
+    over_budget,
+    shuffled_train,
+    within,
+)
 from pipeline.packing import pack
 from pipeline.packing.link import Constant
 from pipeline.protocols import EncodeContext, Encoded, Split
@@ -53,7 +60,7 @@ class InContext:
     """
 
     name = "icl"
-    version = 2  # 2: how many demonstrations fit is no longer read off the test split
+    version = 3  # 3: rows lie in one sequence. 2: how many demonstrations fit is not read off the test split
     view = "inference"
     parameters: type = Parameters
     size: str | None = "shots"
@@ -76,11 +83,7 @@ class InContext:
         constants = answer_constants(task, tokenizer)
         head = head_ids(task, tokenizer)
         between = head[len(tokenizer("").input_ids) :]
-        room = (
-            model.config.max_position_embeddings
-            - task.max_new_tokens
-            - longest_item(context, tokenizer, ("validation",))
-        )
+        room = longest_sequence(model) - task.max_new_tokens - longest_item(context, tokenizer, ("validation",))
 
         assert cells[0].seed is not None
         sizes: dict[str, Constant] = {"START": template.head, "HEAD": template.head, "STOPS": template.stops}

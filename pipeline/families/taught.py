@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pipeline.cell import Cell
 from pipeline.coding.template import num_special_tokens
 from pipeline.families import subset
-from pipeline.families.common import ALL, head_ids, train_rows
+from pipeline.families.common import ALL, head_ids, longest_sequence, train_rows
 from pipeline.families.icl import longest_item
 from pipeline.protocols import EncodeContext, Encoded
 
@@ -37,14 +37,14 @@ class Taught(subset.Subset):
     """The first examples of a random order are shown, the next ones trained on."""
 
     name = "taught"
-    version = 1
+    version = 2
     parameters = Parameters
     decoder = "pipeline.decoders.taught"
 
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""
         model, tokenizer = context.load()
-        room = model.config.max_position_embeddings
+        room = longest_sequence(model)
         shown = int(cells[0].parameters["shown"])  # type: ignore[arg-type]
         rows = train_rows(context.task, tokenizer, cells[0].seed or 0, _most_rows(cells, shown))
         longest = longest_item(context, tokenizer, ("validation",)) + context.task.max_new_tokens
