@@ -4,9 +4,9 @@
 
 Two programs, for there are two ways to answer: behind a text that is `written` in the source (family `baseline`) by the
 model's own `generate`, which ends when the last row of a batch meets the stop text; and behind a text that is `coded`
-(family `icl`) by the lock-step loop that also decodes it: the demonstrations are read once, and a row leaves the batch
-as soon as it ends. The second loop costs 300 bytes, so the first programs do not have it. Both are run as
-a cell's are: a process of its own, forked from one that has imported torch, lines sorted by length; the load of the
+(family `icl`) by the lock-step loop that also decodes it: the demonstrations are read once for 64 rows, and a row that
+has ended costs nothing more. The second loop costs 300 bytes, so the first programs do not have it. Both are run as a
+cell's are: a process of its own, forked from one that has imported torch, lines sorted by length; the load of the
 model is counted, and the decoding of the demonstrations too.
 Plain generation is `transformers`' `generate` behind the same text in the same batch size in the order of the split,
 every row to the full length, scored by the same scorer; its model is loaded before the clock starts. So the ratio
