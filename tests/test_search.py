@@ -228,9 +228,9 @@ def test_a_whole_search(tmp_path: Path, tiny_model: Path) -> None:
     assert {(row["validation_items"], row["test_items"]) for row in rows[rung]} == {(4, 1)}
     fitting = [row for row in rows[rung] if row["status"] == "ok" and row["program_length_bits"] <= 8 * 1800]
     assert len(fitting) > FINALISTS
-    best = sorted(fitting, key=lambda row: (-row["validation"]["performance"], row["program_length_bits"]))
-    # Nothing fits into 200 bytes, and the same programs are made again on all items.
-    assert {row["program_sha256"] for row in rows[study]} == {row["program_sha256"] for row in best[:FINALISTS]}
+    worth = {row["program_sha256"]: (-row["validation"]["performance"], row["program_length_bits"]) for row in fitting}
+    # Nothing fits into 200 bytes, and the same programs are made again on all items. Two may be worth the same.
+    assert sorted(worth[row["program_sha256"]] for row in rows[study]) == sorted(worth.values())[:FINALISTS]
     assert {(row["validation_items"], row["test_items"]) for row in rows[study]} == {(4, 2)}
     assert "200 B / seed 1: no candidate keeps the budget" in told
     assert "1.758 KiB" in told and "searched" in told
