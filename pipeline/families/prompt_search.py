@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipeline.cell import Cell
 from pipeline.coding.template import Template, num_special_tokens, tokens_of
 from pipeline.errors import UserError
-from pipeline.families.common import over_budget, shuffled_train, within
+from pipeline.families.common import longest_sequence, over_budget, shuffled_train, within
 from pipeline.families.icl import longest_item
 from pipeline.families.prompts import prompt_program, prompt_tokens
 from pipeline.protocols import EncodeContext, Encoded, Example, Program, Task
@@ -85,7 +85,7 @@ class PromptSearch:
     """
 
     name = NAME
-    version = 2
+    version = 3
     view = "inference"
     parameters = Parameters
     size = "shots"
@@ -175,7 +175,7 @@ class _Search:
         answer = self.task.max_new_tokens
         longest = max(len(probe.question) + max(len(probe.answer), answer) for probe in self.probes)
         longest = max(longest, longest_item(context, tokenizer, ("validation",)) + answer)
-        self.room = model.config.max_position_embeddings - longest
+        self.room = longest_sequence(model) - longest
 
     def plans(self, shots: int) -> tuple[list[Plan], int]:
         """Plans with 0, 1, 2 ... demonstrations, two of each number: without the instruction and with it.
