@@ -17,6 +17,7 @@ from pipeline.decoder_parts.base import load
 from pipeline.families import gains
 from pipeline.families.gains import Gains, Parameters
 from pipeline.packing import unpack
+from pipeline.plan import group_id
 from pipeline.protocols import Encoded
 from tests.tiny_cells import SEED, run_here, tiny_cell, tiny_context
 from tests.tiny_models import save_tiny_llama
@@ -152,14 +153,21 @@ def test_all_numbers_are_kept_where_that_is_shorter() -> None:
     assert longest(len(all_of_them), None).kept == 512
 
 
-def test_a_rounded_training_that_diverges_ends_its_cell_alone(tmp_path: Path, tiny_model: Path) -> None:
+def test_cells_of_one_training_round_as_each_of_them_says(tmp_path: Path, tiny_model: Path) -> None:
+    """A rounded training that diverges ends its cell alone, and those that round otherwise share the first training."""
     loaded, loads = load(str(tiny_model)), []
     context = replace(tiny_context(tmp_path, tiny_model, loaded), load=lambda: loads.append(1) or loaded)
     settings = {"examples": 8, "epochs": 1, "batch": 4, "numbers": 300}
-    cells = [tiny_cell(Gains(), budget, **settings, rounded_lr=1e30) for budget in (720, 760)]
+    ways = [{"rounded_lr": 1e30}, {"rounded_decay": 0.0}, {"rounded_decay": 30.0, "rounded_lr": 0.03}]
+    cells = [tiny_cell(Gains(), 1000, **settings, **way) for way in ways]
+    assert len({group_id(replace(cell, model_identity="a"), Gains.shared) for cell in cells}) == 1
     encoded = list(Gains().encode(context, cells))
-    reason = "rounded_lr: training at the learning rate 1e+30 left no finite weights; take a smaller one"
-    assert [(of.cell.budget_bytes, of.infeasible) for of in encoded] == [(720, reason), (760, reason)]
+    assert [of.cell for of in encoded] == cells
+    assert encoded[0].infeasible == (
+        "rounded_lr: training at the learning rate 1e+30 left no finite weights; take a smaller one"
+    )
+    free, dear = (of.settings["kept"] for of in encoded[1:])
+    assert dear < free
     assert len(loads) == 1
 
 

@@ -86,7 +86,7 @@ class Gains:
     parameters = Parameters
     size = "kept"
     has_seed = True
-    shared = ()
+    shared = ("rounded_epochs", "rounded_lr", "rounded_decay")
     trains_in_team = False
 
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
@@ -105,11 +105,12 @@ class Gains:
         (numbers,) = learned.weights
         seconds, tokens = learned.seconds, sum(map(len, training.rows))
         trained_tokens = tokens * training.epochs
-        rounded = replace(
-            training, lr=settings.rounded_lr, epochs=settings.rounded_epochs, weight_decay=settings.rounded_decay
-        )
         for cell in cells:
             started = time.monotonic()
+            settings = Parameters(**cell.parameters)  # type: ignore[arg-type]
+            rounded = replace(
+                training, lr=settings.rounded_lr, epochs=settings.rounded_epochs, weight_decay=settings.rounded_decay
+            )
             context.report("round the numbers, and train on")
             packed = _longest(cell, constants, numbers)
             if isinstance(packed, Encoded):
