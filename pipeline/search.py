@@ -3,7 +3,8 @@
 Candidates for one task, base model, seed and budget are one competition. A rung is a plan of ordinary cells in a study
 of its own, on more validation items than the rung before, and the better third of each competition goes on (successive
 halving, Jamieson and Talwalkar, arXiv 1502.07943). The last few are cells of the study that the grid names, so the
-choice among them is made like every other: on the whole of validation, reported on test. Nothing remembers where a
+choice among them is made like every other: on the whole of validation, reported on test. A program is made once: later
+rungs execute it on more items (`pipeline.earlier`). Nothing remembers where a
 search stands: the rows of its rungs say so, and a rung whose cells are not done is what is to be made next.
 """
 
@@ -14,6 +15,7 @@ import glob
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.attempts import count_attempts
@@ -22,6 +24,8 @@ from pipeline.expansion import Exclusion, Grid, cells
 from pipeline.rows import read_row
 from pipeline.store import Study, results_folder
 
+RUNG = ".rung-"
+"""Between the name of the study that a search belongs to and the number of a rung."""
 KEPT_SHARE = 3
 """Of so many candidates one goes on to the next rung, which has as many times more validation items."""
 FINALISTS = 3
@@ -38,7 +42,9 @@ COLUMNS = (
     "status",
     "program_length_bits",
     "higher_is_better",
-    "wall_seconds",
+    "program_sha256",
+    "encode_seconds",
+    "execute_seconds",
     "validation.performance",
     "test.performance",
 )
@@ -82,8 +88,8 @@ class Outcome(NamedTuple):
         competition: the competition.
         winner: the best on validation, None where no candidate keeps the budget.
         num_candidates: cells of the first rung.
-        hours: for encoding and executing in all its stages. The time of an encoder that made programs for several
-            budgets counts where it was first needed.
+        hours: for encoding each program once and executing it in all stages. The time of an encoder that made programs
+            for several budgets counts where it was first needed.
     """
 
     competition: Competition
@@ -123,13 +129,21 @@ def outcomes(grid: Grid, results: str | None, identities: Mapping[str, str | Non
         return []
     found = []
     for competition in _competitions(stages[0].candidates, grid.search_budgets):
-        seconds = sum(
-            it.row["wall_seconds"] for stage in stages for it in stage.entrants or () if _competes(it.cell, competition)
-        )
+        rows = [it.row for stage in stages for it in stage.entrants or () if _competes(it.cell, competition)]
+        encoding = {row["program_sha256"]: row["encode_seconds"] for row in rows}
+        seconds = sum(encoding.values()) + sum(row["execute_seconds"] for row in rows)
         finalists = _fitting(stages[-1].entrants, competition)
         entered = sum(_competes(cell, competition) for cell in stages[0].candidates)
         found.append(Outcome(competition, finalists[0] if finalists else None, entered, seconds / 3600))
     return found
+
+
+def rungs_before(study: Study) -> list[Study]:
+    """Studies of the rungs that came before a rung, or before the end of the search, from the last."""
+    name, _, number = study.name.partition(RUNG)
+    numbers = range(1, int(number)) if number.isdecimal() else itertools.count(1)
+    folders = (study.folder.parent / f"{name}{RUNG}{it}" for it in numbers)
+    return [Study(folder) for folder in itertools.takewhile(Path.is_dir, folders)][::-1]
 
 
 def _stages(grid: Grid, results: str | None, identities: Mapping[str, str | None]) -> list[Stage]:
@@ -141,7 +155,7 @@ def _stages(grid: Grid, results: str | None, identities: Mapping[str, str | None
         evaluation = dataclasses.replace(grid.evaluation, validation_items=items, test_items=TEST_ITEMS)
         rung = dataclasses.replace(
             grid,
-            study=f"{grid.study}.rung-{number}",
+            study=f"{grid.study}{RUNG}{number}",
             programs=grid.candidates,
             candidates=(),
             evaluation=evaluation,

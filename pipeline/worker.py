@@ -24,6 +24,7 @@ from pipeline import catalog, hub
 from pipeline.attempts import count_attempts, record_attempts
 from pipeline.cell import Cell, Evaluation, canonical_json
 from pipeline.checkpoints import Checkpoints
+from pipeline.earlier import earlier_program
 from pipeline.errors import OUT_OF_MEMORY, InfeasibleError, ProgramError, StoppedError, UserError
 from pipeline.evaluate import SCORED_SPLITS, items_of, score_split, split_outputs
 from pipeline.leases import slurm_job_id
@@ -143,7 +144,7 @@ def run_group(
             micro_batch=micro_batch,
             checkpoints=_checkpoints(study, group_id, resources, micro_batch, report),
         )
-        for encoded in _encode(family, context, cells):
+        for encoded in _programs(study, family, context, cells, provenance):
             try:
                 _finish(study, task, family, model, encoded, runner, emit, provenance)
             except Exception as error:
@@ -240,6 +241,19 @@ def _tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder)
+
+
+def _programs(
+    study: Study, family: Family, context: EncodeContext, cells: Sequence[Cell], provenance: Mapping[str, Any]
+) -> Iterator[Encoded]:
+    """Programs of the cells, those first that an earlier rung of a search has made."""
+    from pipeline.adapt.processes import agree
+
+    made = agree({cell.cell_id: encoded for cell in cells if (encoded := earlier_program(study, cell, provenance))})
+    if RANK == 0:
+        yield from made.values()
+    if left := [cell for cell in cells if cell.cell_id not in made]:
+        yield from _encode(family, context, left)
 
 
 def _encode(family: Family, context: EncodeContext, cells: list[Cell]) -> Iterator[Encoded]:

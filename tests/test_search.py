@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.attempts import record_attempts
+from pipeline.cell import Cell
+from pipeline.earlier import earlier_program
 from pipeline.errors import GridError
 from pipeline.grid import read_grid
 from pipeline.plan import Plan, check_grid, make_plan
@@ -55,7 +59,12 @@ def finish(
     for number, row in enumerate(planned.to_pylist()):
         made = shard_row(number, higher_is_better=True, metric="accuracy")
         length = (lengths or {}).get(row["cell_id"], num_bits)
-        made |= {"program_length_bits": length, "payload_bits": length - 720}
+        made |= {
+            "program_length_bits": length,
+            "payload_bits": length - 720,
+            "encode_seconds": 1.0,
+            "execute_seconds": 0.5,
+        }
         made |= {name: value for name, value in row.items() if name in made}
         made["validation"] = made["validation"] | {"performance": performance.get(row["cell_id"], 0.0)}
         plan.study.commit_shard(made)
@@ -191,6 +200,8 @@ def test_mistakes_are_told(grid: Path, old: str, new: str, message: str) -> None
     assert any(message in mistake for mistake in raised.value.mistakes), raised.value.mistakes
 
 
+MADE = ("encode_seconds", "train_tokens", "settings", "nll_bits", "coded_bits", "decoder_bits", "payload_bits")
+"""Columns of what the encoder did; the time of a second one would be another."""
 SMALL = """\
 study: small
 tasks: [chain-sum]
@@ -229,13 +240,33 @@ def test_a_whole_search(tmp_path: Path, tiny_model: Path) -> None:
     fitting = [row for row in rows[rung] if row["status"] == "ok" and row["program_length_bits"] <= 8 * 1800]
     assert len(fitting) > FINALISTS
     worth = {row["program_sha256"]: (-row["validation"]["performance"], row["program_length_bits"]) for row in fitting}
-    # Nothing fits into 200 bytes, and the same programs are made again on all items. Two may be worth the same.
+    # Nothing fits into 200 bytes, and the same programs are executed on all items. Two may be worth the same.
     assert sorted(worth[row["program_sha256"]] for row in rows[study]) == sorted(worth.values())[:FINALISTS]
     assert {(row["validation_items"], row["test_items"]) for row in rows[study]} == {(4, 2)}
+    made = {row["program_sha256"]: [row[name] for name in MADE] for row in fitting}
+    assert all([row[name] for name in MADE] == made[row["program_sha256"]] for row in rows[study])
     assert "200 B / seed 1: no candidate keeps the budget" in told
     assert "1.758 KiB" in told and "searched" in told
     plan = json.loads(tcx("plan", "grid.yaml", "--json"))
     assert (plan["study"], plan["rung"], plan["states"]["done"]) == ("small", None, FINALISTS)
+
+    # A program is taken over as long as it is there, would be made so again, and has not failed.
+    row = rows[study][0]
+    cell, provenance = Cell.from_row(row), {name: row[name] for name in ("hub_commits", "lock_sha256")}
+    taken = earlier_program(study, cell, provenance)
+    assert taken is not None and taken.program is not None
+    assert (taken.cell, taken.program.sha256) == (cell, row["program_sha256"])
+    assert earlier_program(rung, cell, provenance) is None
+    assert earlier_program(study, cell, provenance | {"lock_sha256": "another"}) is None
+    assert earlier_program(study, dataclasses.replace(cell, family_version=99), provenance) is None
+    program = rung.program_path(row["program_sha256"])
+    content = program.read_bytes()
+    program.chmod(0o644)
+    program.write_bytes(content[:-1])
+    assert earlier_program(study, cell, provenance) is None
+    program.write_bytes(content)
+    record_attempts(study, [str(cell.cell_id)], "code", "it failed")
+    assert earlier_program(study, cell, provenance) is None
 
 
 def read(study: Study) -> list[dict[str, Any]]:
