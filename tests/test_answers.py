@@ -13,6 +13,7 @@ from transformers import Olmo3Config, Olmo3ForCausalLM
 
 from pipeline import catalog
 from pipeline.coding.examples import code_examples
+from pipeline.coding.probes import Probe, greedy_answers
 from pipeline.decoder_parts.answer import answer
 from pipeline.decoder_parts.base import load
 from pipeline.decoder_parts.generate import answer_prompt
@@ -96,11 +97,13 @@ def test_braces_of_a_prefix_are_text() -> None:
     assert isinstance(prompt, str) and prompt.format(sum="1 + 1") == "Fill {this} in.\nCalculate: 1 + 1 ="
 
 
-def test_a_model_without_masks_of_any_shape_codes_nothing(tiny_model: Path) -> None:
-    model, _ = load(str(tiny_model))
+def test_a_model_without_masks_of_any_shape_codes_and_answers_nothing(tiny_model: Path) -> None:
+    model, tokenizer = load(str(tiny_model))
     model.set_attn_implementation("eager")
     with pytest.raises(InfeasibleError, match="sdpa"):
         code_examples(model, [5, 6], [[7, 8]])
+    with pytest.raises(InfeasibleError, match="sdpa"):
+        greedy_answers(model, tokenizer, [5, 6], [Probe([7], [8])], "\n", LIMIT)
 
 
 def test_rows_share_a_sequence_that_is_longer_than_a_window() -> None:

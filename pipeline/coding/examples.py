@@ -37,6 +37,12 @@ class Coded(NamedTuple):
         return encode([*self.intervals, Interval(checksum, checksum + 1, 65536)])
 
 
+def check_attention(model: Any) -> None:
+    """Raises InfeasibleError where the model's attention would not heed the mask of `decoder_parts.stream.extend`."""
+    if model.config._attn_implementation == "eager":
+        raise InfeasibleError("the model does not run PyTorch's attention (sdpa), which programs that decode need")
+
+
 def code_examples(model: Any, prefix: Sequence[int], rows: Sequence[Sequence[int]]) -> Coded:
     """Codes rows of token ids behind a prefix, in the order in which `decode_examples` reads them.
 
@@ -48,8 +54,7 @@ def code_examples(model: Any, prefix: Sequence[int], rows: Sequence[Sequence[int
     Raises:
         InfeasibleError: the model's attention would not heed the mask of the loop.
     """
-    if model.config._attn_implementation == "eager":
-        raise InfeasibleError("the model does not run PyTorch's attention (sdpa), which programs that decode need")
+    check_attention(model)
     coded = Coded([], 0.0)
     places = [iter(row) for row in rows]
 

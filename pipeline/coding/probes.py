@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pipeline.coding.examples import check_attention
 from pipeline.decoder_parts.stream import extend
 
 BATCH_TOKENS = 1024
@@ -64,7 +65,11 @@ def greedy_answers(
         probes: at least one.
         stop: an answer ends before this text, or at the end-of-text token.
         max_new_tokens: or after this many tokens.
+
+    Raises:
+        InfeasibleError: the model's attention would not heed the mask of the loop.
     """
+    check_attention(model)
 
     def ended(row: list[int]) -> bool:
         return stop in tokenizer.decode(row) or row[-1] == tokenizer.eos_token_id or len(row) == max_new_tokens
