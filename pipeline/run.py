@@ -237,7 +237,8 @@ def _finish(plan: Plan, pattern: str | None, console: Console) -> RunSummary:
         )
         console.print(f"tables    {study.curves}\nprograms  {study.programs}", highlight=False)
     if failed:
-        console.print(f"[red]{failed} cells have no shard[/]: tcx status {study.folder} says why; run again to retry")
+        without = "cell has" if failed == 1 else "cells have"
+        console.print(f"[red]{failed} {without} no shard[/]: tcx status {study.folder} says why; run again to retry")
     console.print(
         f"next      tcx verify {study.folder}    every program once more, cold and isolated\n"
         f"          tcx show PROGRAM    what is in a program file, and how to run it",
