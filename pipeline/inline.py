@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.loaded_model import LoadedModel
 from pipeline.models.spec import cache_folder
 from pipeline.runner import Runner
-from pipeline.worker import LoadedModel, run_group
+from pipeline.worker import run_group
 
 
 class Inline:

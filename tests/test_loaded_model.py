@@ -10,7 +10,7 @@ import torch
 
 from pipeline.decoder_parts.adapt import add_adapter
 from pipeline.decoder_parts.base import load
-from pipeline.worker import LoadedModel
+from pipeline.loaded_model import LoadedModel
 
 
 @pytest.mark.parametrize("fused", [False, True])
