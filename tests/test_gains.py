@@ -153,6 +153,18 @@ def test_all_numbers_are_kept_where_that_is_shorter() -> None:
     assert longest(len(all_of_them), None).kept == 512
 
 
+def test_budgets_that_round_alike_share_what_follows(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, train_really = [], gains._train
+    monkeypatch.setattr(gains, "_train", lambda *given: trained.append(given) or train_really(*given))
+    encoded = encode(tmp_path, load(str(tiny_model)), 2000, 720, 3000, numbers=300)
+    lengths = [len(of.program.content) for of in encoded if of.program is not None]
+    assert lengths[1] <= 720 < lengths[0] == lengths[2]
+    assert len(trained) == 1 + 2
+    assert encoded[2].train_tokens == 0 < encoded[1].train_tokens
+
+
 def test_cells_of_one_training_round_as_each_of_them_says(tmp_path: Path, tiny_model: Path) -> None:
     """A rounded training that diverges ends its cell alone, and those that round otherwise share the first training."""
     loaded, loads = load(str(tiny_model)), []

@@ -105,6 +105,8 @@ class Gains:
         (numbers,) = learned.weights
         seconds, tokens = learned.seconds, sum(map(len, training.rows))
         trained_tokens = tokens * training.epochs
+        # Budgets that leave room for all numbers round them alike.
+        refined: dict[tuple[object, ...], Adapted] = {}
         for cell in cells:
             started = time.monotonic()
             settings = Parameters(**cell.parameters)  # type: ignore[arg-type]
@@ -118,16 +120,18 @@ class Gains:
                 continue
             if settings.rounded_epochs:
                 seconds += time.monotonic() - started
-                of_cell = replace(context, checkpoints=context.checkpoints.part(str(cell.cell_id)))
-                try:
-                    refined = _train(of_cell, model, numbers, seed, rounded, packed.rounding)
-                except InfeasibleError as error:
-                    yield Encoded(cell=cell, infeasible=f"rounded_lr: {error}")
-                    continue
+                way = (packed.rounding, settings.rounded_lr, settings.rounded_epochs, settings.rounded_decay)
+                if way not in refined:
+                    of_cell = replace(context, checkpoints=context.checkpoints.part(str(cell.cell_id)))
+                    try:
+                        refined[way] = _train(of_cell, model, numbers, seed, rounded, packed.rounding)
+                    except InfeasibleError as error:
+                        yield Encoded(cell=cell, infeasible=f"rounded_lr: {error}")
+                        continue
+                    seconds += refined[way].seconds
+                    trained_tokens += tokens * rounded.epochs
                 started = time.monotonic()
-                seconds += refined.seconds
-                trained_tokens += tokens * rounded.epochs
-                better = _longest(cell, constants, refined.weights[0], packed.rounding)
+                better = _longest(cell, constants, refined[way].weights[0], packed.rounding)
                 packed = packed if isinstance(better, Encoded) else better
             yield Encoded(
                 cell=cell,
