@@ -17,7 +17,14 @@ CANDIDATES: list[dict[str, Any]] = [
     {"family": "subset", "lr": [1e-3, 2e-3], "epochs": [1, 3]},
     {"family": "taught", "lr": [1e-3, 2e-3]},
     {"family": "tuner", "numbers": [512, 4096], "rank": 1, "lr": [5e-2, 1e-1], "examples": 512, "epochs": 1},
-    {"family": "gains", "numbers": [1024, 4096], "examples": 1024},
+    {
+        "family": "gains",
+        "numbers": [1024, 4096, 16384],
+        "examples": 1024,
+        "epochs": 2,
+        "rounded_epochs": 2,
+        "rounded_decay": [0.05, 0.3],
+    },
     {"family": "lora", "lr": [3e-3, 1e-2], "examples": 512, "epochs": 1},
 ]
 """Program entries as in a grid file; each fills the budgets."""

@@ -37,7 +37,7 @@ class Parameters(Learning):
         lr: of numbers that many weights share.
         rounded_epochs: passes over the examples that follow, with the numbers rounded.
         rounded_lr: learning rate of these.
-        rounded_decay: weight decay of these: what keeps numbers at 0 that do not pay.
+        rounded_decay: weight decay of these: what keeps numbers at 0 that do not pay. At 0.05 about half of them stay.
     """
 
     numbers: int = 2048
