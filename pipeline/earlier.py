@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.attempts import count_attempts
-from pipeline.cell import Cell, Evaluation, canonical_json
+from pipeline.cell import Cell, canonical_json
 from pipeline.machine import code_state, machine_class, package_versions
 from pipeline.protocols import Encoded, Program
 from pipeline.rows import read_row
@@ -32,39 +32,34 @@ MADE_BY = ("git_commit", "git_dirty_sha256", "machine_class", "package_versions"
 """What the same program depends on besides its cell and its data."""
 
 
-def earlier_program(study: Study, cell: Cell, provenance: Mapping[str, Any]) -> Encoded | None:
-    """The program of a cell that differs from this one in its evaluation alone, from a rung before this study.
+def earlier_programs(study: Study, cells: Sequence[Cell], provenance: Mapping[str, Any]) -> dict[str | None, Encoded]:
+    """By cell id, programs of cells that differ from these in their evaluation alone, from rungs before this study.
 
-    None where there is none, and where an attempt at the cell has failed: that one is made anew.
+    Cells of which an attempt has failed are left out: they are made anew.
 
     Args:
-        study: the study of the cell.
-        cell: the cell.
-        provenance: columns that say which data its program is made from.
+        study: the study of the cells.
+        cells: the cells.
+        provenance: columns that say which data their programs are made from.
     """
-    rungs = rungs_before(study)
-    if not rungs or count_attempts(study, [str(cell.cell_id)]):
-        return None
-    # If this process would not make the same, it is no program of this cell.
+    rungs = [rung for rung in rungs_before(study) if rung.plan_path.exists()]
+    if not rungs:
+        return {}
+    failed = count_attempts(study, [str(cell.cell_id) for cell in cells])
+    # If this process would not make the same, it is no program of the cell.
     made_by = (*code_state(), machine_class(), canonical_json(package_versions()))
     needed = {**dict(zip(MADE_BY, made_by, strict=True)), **provenance, "status": "ok"}
+    found: dict[str | None, Encoded] = {}
     for rung in rungs:
-        if (cell_id := _cell_id_in(rung, cell)) is None:
-            continue
-        row = read_row(rung, cell_id, [*COLUMNS, *needed])
-        if all(row[name] == value for name, value in needed.items()):
-            return _encoded(rung, row, cell)
-    return None
-
-
-def _cell_id_in(rung: Study, cell: Cell) -> str | None:
-    """Id of the cell under the evaluation of a rung, if it is done there."""
-    if not rung.plan_path.exists():
-        return None
-    planned = read_cells(rung.plan_path).slice(0, 1).to_pylist()[0]
-    evaluation = Evaluation(**{name: planned[name] for name in Evaluation.__dataclass_fields__})
-    cell_id = str(dataclasses.replace(cell, evaluation=evaluation).cell_id)
-    return cell_id if rung.valid_cells([cell_id]) else None
+        evaluation = Cell.from_row(read_cells(rung.plan_path).slice(0, 1).to_pylist()[0]).evaluation
+        left = [cell for cell in cells if cell.cell_id not in found and not failed[str(cell.cell_id)]]
+        cell_of = {str(dataclasses.replace(cell, evaluation=evaluation).cell_id): cell for cell in left}
+        for earlier_id in rung.valid_cells(cell_of):
+            row = read_row(rung, earlier_id, [*COLUMNS, *needed])
+            is_same = all(row[name] == value for name, value in needed.items())
+            if is_same and (encoded := _encoded(rung, row, cell_of[earlier_id])):
+                found[encoded.cell.cell_id] = encoded
+    return found
 
 
 def _encoded(rung: Study, row: Mapping[str, Any], cell: Cell) -> Encoded | None:

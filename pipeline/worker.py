@@ -24,7 +24,7 @@ from pipeline import catalog, hub
 from pipeline.attempts import count_attempts, record_attempts
 from pipeline.cell import Cell, Evaluation, canonical_json
 from pipeline.checkpoints import Checkpoints
-from pipeline.earlier import earlier_program
+from pipeline.earlier import earlier_programs
 from pipeline.errors import OUT_OF_MEMORY, InfeasibleError, ProgramError, StoppedError, UserError
 from pipeline.evaluate import SCORED_SPLITS, items_of, score_split, split_outputs
 from pipeline.leases import slurm_job_id
@@ -212,7 +212,7 @@ def _programs(
     """Programs of the cells, those first that an earlier rung of a search has made."""
     from pipeline.adapt.processes import agree
 
-    made = agree({cell.cell_id: encoded for cell in cells if (encoded := earlier_program(study, cell, provenance))})
+    made = agree(earlier_programs(study, cells, provenance))
     if RANK == 0:
         yield from made.values()
     if left := [cell for cell in cells if cell.cell_id not in made]:

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.attempts import record_attempts
 from pipeline.cell import Cell
-from pipeline.earlier import earlier_program
+from pipeline.earlier import earlier_programs
 from pipeline.errors import GridError
 from pipeline.grid import read_grid
 from pipeline.plan import Plan, check_grid, make_plan
@@ -218,7 +218,7 @@ evaluation: {{validation_items: 4, test_items: 2}}
 """
 
 
-def test_a_whole_search(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_whole_search(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "grid.yaml").write_text(SMALL.format(model=tiny_model))
 
     def tcx(*arguments: str) -> str:
@@ -253,20 +253,25 @@ def test_a_whole_search(tmp_path: Path, tiny_model: Path) -> None:
     # A program is taken over as long as it is there, would be made so again, and has not failed.
     row = rows[study][0]
     cell, provenance = Cell.from_row(row), {name: row[name] for name in ("hub_commits", "lock_sha256")}
-    taken = earlier_program(study, cell, provenance)
-    assert taken is not None and taken.program is not None
+    assert cell.cell_id is not None
+    taken = earlier_programs(study, [cell], provenance)[cell.cell_id]
+    assert taken.program is not None
     assert (taken.cell, taken.program.sha256) == (cell, row["program_sha256"])
-    assert earlier_program(rung, cell, provenance) is None
-    assert earlier_program(study, cell, provenance | {"lock_sha256": "another"}) is None
-    assert earlier_program(study, dataclasses.replace(cell, family_version=99), provenance) is None
+    assert not earlier_programs(rung, [cell], provenance)
+    assert not earlier_programs(study, [cell], provenance | {"lock_sha256": "another"})
+    assert not earlier_programs(study, [dataclasses.replace(cell, family_version=99)], provenance)
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.earlier.code_state", lambda: ("another", None))
+        assert not earlier_programs(study, [cell], provenance)
     program = rung.program_path(row["program_sha256"])
     content = program.read_bytes()
     program.chmod(0o644)
     program.write_bytes(content[:-1])
-    assert earlier_program(study, cell, provenance) is None
+    assert not earlier_programs(study, [cell], provenance)
     program.write_bytes(content)
-    record_attempts(study, [str(cell.cell_id)], "code", "it failed")
-    assert earlier_program(study, cell, provenance) is None
+    assert earlier_programs(study, [cell], provenance)
+    record_attempts(study, [cell.cell_id], "code", "it failed")
+    assert not earlier_programs(study, [cell], provenance)
 
 
 def read(study: Study) -> list[dict[str, Any]]:
