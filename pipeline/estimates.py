@@ -34,17 +34,20 @@ LEARNS_ANEW = ("data", "combined")
 """Views whose programs train on their examples themselves, after the encoder has."""
 
 
-def guessed_seconds(cell: Cell, view: str, num_parameters: float) -> float:
+def guessed_seconds(cell: Cell, view: str, num_parameters: float, shared_seconds: float = 0.0) -> float:
     """Seconds of a cell of which nothing is known, encoding and executing together.
 
     Args:
         cell: the cell.
         view: of its family.
         num_parameters: weights of its base model.
+        shared_seconds: of what its encoder trains, what the encoder has trained for an earlier cell of its group.
     """
     if view == "floor":
         return OVERHEAD_SECONDS
-    return guessed_program_seconds(cell, view, num_parameters) + _learning_seconds(cell, num_parameters)
+    trained = _learning_seconds(cell, num_parameters) - shared_seconds
+    rounded = _passes_seconds(cell, int(cell.parameters.get("rounded_epochs") or 0), num_parameters)
+    return guessed_program_seconds(cell, view, num_parameters) + max(trained, 0.0) + rounded
 
 
 def guessed_program_seconds(cell: Cell, view: str, num_parameters: float) -> float:
@@ -66,16 +69,19 @@ def guessed_bytes(cell: Cell, num_parameters: float) -> float:
 
 def _learning_seconds(cell: Cell, num_parameters: float) -> float:
     """Training once on the examples, in all passes."""
+    return _passes_seconds(cell, int(cell.parameters.get("epochs") or 1), num_parameters)
+
+
+def _passes_seconds(cell: Cell, passes: int, num_parameters: float) -> float:
     examples = cell.parameters.get("examples", 0)
     number = USUAL_EXAMPLES if examples is None else ALL_EXAMPLES if isinstance(examples, str) else examples
-    passes = int(cell.parameters.get("epochs") or 1) + int(cell.parameters.get("rounded_epochs") or 0)
     return EXAMPLE_SECONDS * float(number) * passes * num_parameters / USUAL_PARAMETERS
 
 
 def expected_seconds(
     study: Study,
     cells: Sequence[Cell],
-    cell_ids: Sequence[str | None],
+    group_ids: Sequence[str | None],
     states: Sequence[State],
     num_parameters: Mapping[str, float],
 ) -> list[float]:
@@ -84,20 +90,38 @@ def expected_seconds(
     Args:
         study: where the finished cells are.
         cells: all cells of a grid.
-        cell_ids: their ids.
+        group_ids: group of each cell; cells of one share what their encoder trains.
         states: their states.
         num_parameters: weights of each base model, by its label.
     """
-    views = {name: catalog.family(name).view for name in {cell.family for cell in cells}}
-    guesses = [guessed_seconds(cell, views[cell.family], num_parameters[cell.model]) for cell in cells]
+    guesses = _guesses(cells, group_ids, states, num_parameters)
     kinds = [(cell.task, cell.model, cell.family) for cell in cells]
     ratios: dict[tuple[str, str, str], list[float]] = {kind: [] for kind in kinds}
-    for kind, cell_id, state, guess in zip(kinds, cell_ids, states, guesses, strict=True):
+    for kind, cell, state, guess in zip(kinds, cells, states, guesses, strict=True):
         known = ratios[kind]
-        if state.name == DONE and cell_id is not None and len(known) < SAMPLED_SHARDS:
-            known += [seconds / guess for seconds in _seconds_of(study, cell_id)]
+        if state.name == DONE and len(known) < SAMPLED_SHARDS and cell.cell_id is not None:
+            known += [seconds / guess for seconds in _seconds_of(study, cell.cell_id)]
     factors = {kind: statistics.median(known) if known else 1.0 for kind, known in ratios.items()}
     return [factors[kind] * guess for kind, guess in zip(kinds, guesses, strict=True)]
+
+
+def _guesses(
+    cells: Sequence[Cell],
+    group_ids: Sequence[str | None],
+    states: Sequence[State],
+    num_parameters: Mapping[str, float],
+) -> list[float]:
+    """Guess of each cell; training that a group shares counts once for its done cells, and once for the others."""
+    views = {name: catalog.family(name).view for name in {cell.family for cell in cells}}
+    shared_seconds: dict[tuple[str | None, bool], float] = {}
+    guesses = []
+    for cell, group, state in zip(cells, group_ids, states, strict=True):
+        size, sharers = num_parameters[cell.model], (group, state.name == DONE)
+        shared = shared_seconds.get(sharers, 0.0)
+        guesses.append(guessed_seconds(cell, views[cell.family], size, shared))
+        if group is not None:
+            shared_seconds[sharers] = max(shared, _learning_seconds(cell, size))
+    return guesses
 
 
 def _seconds_of(study: Study, cell_id: str) -> list[float]:

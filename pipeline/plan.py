@@ -237,8 +237,8 @@ def make_plan(grid_path: Path, results: str | None) -> Plan:
     cell_ids = [cell.cell_id for cell in planned]
     states = cell_states(study, cell_ids)
     num_parameters = _num_parameters(grid)
-    costs = expected_seconds(study, planned, cell_ids, states, num_parameters)
     groups = group_ids(planned)
+    costs = expected_seconds(study, planned, groups, states, num_parameters)
     kinds = {(cell.task, cell.model, cell.family) for cell in planned}
     resources = {kind: resources_of(grid.resources, *kind) for kind in kinds}
     rows = tuple(

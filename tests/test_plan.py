@@ -215,6 +215,28 @@ def test_a_program_that_learns_much_is_expected_to_take_long(grid: Path) -> None
     assert seconds(examples=512, epochs=1) == pytest.approx(2 * seconds("parametric", examples=512, epochs=1), rel=0.2)
 
 
+def test_training_that_a_group_shares_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the budgets and roundings of one training; and once more for the rest when a cell is done."""
+    monkeypatch.setenv("TCX_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        "study: shared\ntasks: [chain-sum]\nmodels: [smollm2-135m]\nprograms:\n"
+        "  - {family: gains, examples: 2048, epochs: 3, rounded_epochs: [1, 2]}\n"
+        "budgets: [1KiB, 2KiB]\n"
+    )
+    stage("smollm2-135m", "a" * 64)
+    plan = make_plan(path, str(tmp_path))
+    size = plan.num_parameters["smollm2-135m"] / USUAL_PARAMETERS
+    one_pass = EXAMPLE_SECONDS * 2048 * size
+    answers = OVERHEAD_SECONDS + ANSWER_SECONDS * size
+    # Three passes for all, one for the programs of two budgets, two for two others.
+    assert 3600 * plan.expected_hours == pytest.approx(4 * answers + (3 + 2 * 1 + 2 * 2) * one_pass)
+    first = plan.rows[0]
+    finish(plan, str(first.cell_id), first.cost_seconds)
+    again = make_plan(path, str(tmp_path))
+    assert 3600 * again.expected_hours == pytest.approx(3 * answers + (3 + 1 + 2 * 2) * one_pass)
+
+
 def test_a_program_that_samples_is_expected_to_take_as_many_times_as_long(grid: Path) -> None:
     cell = next(row.cell for row in make_plan(grid, None).rows if row.cell.family == "baseline")
     one, eight = (guessed_seconds(replace(cell, parameters={"samples": number}), "inference", 3e9) for number in (1, 8))
