@@ -129,13 +129,13 @@ def worked(task: Any, example: Any) -> str:
 def coded(task: Any, model: Any, tokenizer: Any, examples: Sequence[Any]) -> bytes:
     """Program that decodes demonstrations and answers behind them."""
     from pipeline.coding.examples import code_examples
-    from pipeline.coding.template import Template, num_special_tokens, tokens_of
+    from pipeline.coding.template import Template, num_special_tokens, worked
     from pipeline.families.common import answer_constants, head_ids
     from pipeline.packing import pack
 
     template, head = Template.of(task), head_ids(task, tokenizer)
     between = head[num_special_tokens(tokenizer) :]
-    stream = [token for example in examples for token in [*between, *tokens_of(tokenizer, template, example)]]
+    stream = [token for example in examples for token in [*between, *worked(tokenizer, template, example).tokens]]
     stream = stream[len(between) :]  # the program starts from the first head
     payload = code_examples(model, head, [stream]).payload(stream)
     places = {"START": template.head, "HEAD": template.head, "STOPS": template.stops * len(examples)}

@@ -27,7 +27,7 @@ from pipeline.adapt import Training, adapt
 from pipeline.checkpoints import Checkpoints
 from pipeline.decoder_parts.adapt import add_adapter
 from pipeline.decoder_parts.base import load
-from pipeline.families.common import head_ids, train_rows
+from pipeline.families.common import head_ids, worked_examples
 from pipeline.models import parse_model
 from pipeline.models.stage import stage
 from pipeline.protocols import EncodeContext
@@ -46,10 +46,10 @@ def ours(model: Any, weights: list[Any], training: Training, context: EncodeCont
 def theirs(model: Any, tokenizer: Any, training: Training, folder: Path) -> float:
     """Processor seconds of the Trainer on the same batches, which it is given in their order."""
     steps = range(training.epochs * training.steps_per_epoch)
-    rows = [row for step in steps for row in training.batch_of(step)]
-    examples = [
-        {"input_ids": [*training.head, *row], "labels": [-100] * len(training.head) + list(row)} for row in rows
-    ]
+    examples = []
+    for example in (example for step in steps for example in training.batch_of(step)):
+        given = [*training.head, *example.question]
+        examples.append({"input_ids": given + example.answer, "labels": [-100] * len(given) + example.answer})
     arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=BATCH,
@@ -76,16 +76,16 @@ def measure(task_name: str, num_examples: int, turns: int) -> dict[str, Any]:
     task = catalog.task(task_name)
     training = Training(
         head=head_ids(task, tokenizer),
-        rows=train_rows(task, tokenizer, SEED, num_examples),
+        examples=worked_examples(task, tokenizer, SEED, num_examples),
         lr=LR,
         epochs=1,
         batch=BATCH,
         bf16=False,
         seed=SEED,
     )
-    tokens = sum(len(training.head) + len(row) for row in training.rows)
+    tokens = sum(len(training.head) + len(example.tokens) for example in training.examples)
     padded = sum(
-        BATCH * max(len(training.head) + len(row) for row in training.batch_of(step))
+        BATCH * max(len(training.head) + len(example.tokens) for example in training.batch_of(step))
         for step in range(training.steps_per_epoch)
     )
     seconds: dict[str, list[float]] = {"ours": [], "trainer": []}

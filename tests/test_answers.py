@@ -13,7 +13,8 @@ from transformers import Olmo3Config, Olmo3ForCausalLM
 
 from pipeline import catalog
 from pipeline.coding.examples import code_examples
-from pipeline.coding.probes import Probe, greedy_answers
+from pipeline.coding.probes import greedy_answers
+from pipeline.coding.template import Worked
 from pipeline.decoder_parts.answer import answer
 from pipeline.decoder_parts.base import load
 from pipeline.decoder_parts.generate import answer_prompt
@@ -103,7 +104,7 @@ def test_a_model_without_masks_of_any_shape_codes_and_answers_nothing(tiny_model
     with pytest.raises(InfeasibleError, match="sdpa"):
         code_examples(model, [5, 6], [[7, 8]])
     with pytest.raises(InfeasibleError, match="sdpa"):
-        greedy_answers(model, tokenizer, [5, 6], [Probe([7], [8])], "\n", LIMIT)
+        greedy_answers(model, tokenizer, [5, 6], [Worked([7], [8])], "\n", LIMIT)
 
 
 def test_rows_share_a_sequence_that_is_longer_than_a_window() -> None:

@@ -16,7 +16,8 @@ import torch
 from pipeline import catalog
 from pipeline.cell import Cell
 from pipeline.coding.examples import estimate_bits
-from pipeline.coding.probes import Probe, answer_bits, greedy_answers
+from pipeline.coding.probes import answer_bits, greedy_answers
+from pipeline.coding.template import Worked
 from pipeline.decoder_parts.base import load
 from pipeline.errors import UserError
 from pipeline.families import prompt_search
@@ -70,7 +71,7 @@ def test_answers_behind_a_prompt_cost_what_they_cost_one_by_one(loaded: tuple[An
     """Batches, padding and shared keys change nothing: 20 probes of unequal lengths are more than one batch."""
     model, tokenizer = loaded
     texts = [("a" * (50 + n), "b" * (1 + n % 3)) for n in range(20)]
-    probes = [Probe(tokenizer(question).input_ids, tokenizer(answer).input_ids) for question, answer in texts]
+    probes = [Worked(tokenizer(question).input_ids, tokenizer(answer).input_ids) for question, answer in texts]
     prefix = tokenizer("Some text before").input_ids
     alone = [estimate_bits(model, [*prefix, *probe.question], [probe.answer])[0] for probe in probes]
     assert answer_bits(model, prefix, probes) == pytest.approx(sum(alone) / 20, rel=1e-4)
@@ -87,7 +88,7 @@ def test_the_first_demonstration_is_the_best_of_its_candidates(
     probes = []
     for example in examples[:60]:
         question = tokenizer(f" {example.input['sum']} =").input_ids
-        probes.append(Probe(question, tokenizer(f" {example.target}\n").input_ids))
+        probes.append(Worked(question, tokenizer(f" {example.target}\n").input_ids))
     scores = {
         (start, place): answer_bits(model, prompt_tokens(TASK, tokenizer, start, [examples[60 + place]]), probes)
         for place in range(5)

@@ -90,10 +90,10 @@ def test_worked_examples_stand_in_the_source_and_are_not_trained_on(tmp_path: Pa
     loaded = load(str(tiny_model))
     context: Any = type("Context", (), {"task": TASK})
     head, training = family.training(context, loaded[1], Parameters(shots=2, examples=6), 3)
-    assert len(training.rows) == 4
+    assert len(training.examples) == 4
     assert training.head == loaded[1](head).input_ids
     shown = [line.removeprefix("Calculate:") for line in head.splitlines()[:2]]
-    assert not {loaded[1].decode(row).rstrip("\n") for row in training.rows} & set(shown)
+    assert not {loaded[1].decode(example.tokens).rstrip("\n") for example in training.examples} & set(shown)
 
 
 def test_worked_examples_that_do_not_fit_make_no_program(tmp_path: Path, tiny_model: Path) -> None:

@@ -15,13 +15,12 @@ from pipeline.adapt.attention import attention_by_text
 from pipeline.adapt.engines import Floats, Replicated, make_engine
 from pipeline.adapt.loss import IGNORED, nll_nats
 from pipeline.adapt.processes import agree, rank, world_size
+from pipeline.coding.template import Worked
 from pipeline.errors import InfeasibleError
 from pipeline.protocols import EncodeContext
 
 LINE_TOKENS = 512
 """Tokens of a line of several texts where attention computes all of the line (see `attention`)."""
-Row = Sequence[int]
-
 TELL_SECONDS = 30.0
 """Time between two lines of progress."""
 
@@ -32,7 +31,7 @@ class Training:
 
     Attributes:
         head: token ids before each example.
-        rows: token ids of each example [examples][tokens].
+        examples: token ids of each example.
         lr: learning rate of the first step of AdamW; it falls linearly to 0.
         weight_decay: of AdamW.
         epochs: passes over the examples.
@@ -41,8 +40,8 @@ class Training:
         seed: seed of the order of the examples and of dropout.
     """
 
-    head: Row
-    rows: Sequence[Row]
+    head: Sequence[int]
+    examples: Sequence[Worked]
     lr: float
     weight_decay: float = 0.01
     epochs: int
@@ -51,15 +50,20 @@ class Training:
     seed: int
 
     @property
+    def tokens_per_epoch(self) -> int:
+        """Tokens of all examples, heads left out."""
+        return _num_tokens(self.examples)
+
+    @property
     def steps_per_epoch(self) -> int:
         """Steps of one pass; the last batch of a pass may be smaller."""
-        return -(-len(self.rows) // self.batch)
+        return -(-len(self.examples) // self.batch)
 
-    def batch_of(self, step: int) -> list[Row]:
+    def batch_of(self, step: int) -> list[Worked]:
         """Examples of a step. They follow from seed and step alone, so a checkpoint needs no more than the step."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        order = torch.randperm(len(self.rows), generator=_generator(self.seed, epoch)).tolist()
-        return [self.rows[index] for index in order[place * self.batch : (place + 1) * self.batch]]
+        order = torch.randperm(len(self.examples), generator=_generator(self.seed, epoch)).tolist()
+        return [self.examples[index] for index in order[place * self.batch : (place + 1) * self.batch]]
 
 
 class Adapted(NamedTuple):
@@ -89,8 +93,8 @@ def adapt(
 
     In a team, after `processes.join`.
 
-    The loss of a step is the mean over the tokens of its examples; head and padding do not count. How the examples of a
-    step are shared out over processes and micro-batches changes nothing but the order of sums.
+    The loss of a step is the mean over the tokens of its answers: head, question and padding do not count. How the
+    examples of a step are shared out over processes and micro-batches changes nothing but the order of sums.
 
     Args:
         model: model that holds the weights.
@@ -205,36 +209,37 @@ class _Progress:
 def _losses(
     engine: Replicated,
     training: Training,
-    batch: Sequence[Row],
+    batch: Sequence[Worked],
     share: int,
     micro_batch: int,
     penalty: Callable[[], torch.Tensor] | None,
 ) -> Iterator[torch.Tensor]:
     """Loss of each micro-batch of this process, so that the mean over the processes of their sums is the batch's."""
-    num_tokens = sum(map(len, batch))
+    num_tokens = sum(len(example.answer) for example in batch)
     mine = batch[rank() * share : (rank() + 1) * share]
     for start in range(0, share, micro_batch):
-        rows = mine[start : start + micro_batch]
+        examples = mine[start : start + micro_batch]
         # Every process takes every step, also where the last batch leaves it nothing: an example of no weight.
-        weight = world_size() / num_tokens if rows else 0.0
-        loss = weight * _nll_nats(engine, training.head, rows or batch[:1])
+        weight = world_size() / num_tokens if examples else 0.0
+        loss = weight * _nll_nats(engine, training.head, examples or batch[:1])
         yield loss + penalty() * micro_batch / share if penalty else loss
 
 
-def _nll_nats(engine: Replicated, head: Row, rows: Sequence[Row]) -> torch.Tensor:
-    """Negative log-likelihood of the rows behind the head, summed over their tokens.
+def _nll_nats(engine: Replicated, head: Sequence[int], examples: Sequence[Worked]) -> torch.Tensor:
+    """Negative log-likelihood of the answers behind head and question, summed over their tokens.
 
     Several texts share a row of the batch, one behind the other, so that there is next to no padding; their positions
     begin anew, by which the models of transformers tell them apart.
     """
-    lines = _lines([[*head, *row] for row in rows], math.inf if engine.attends_by_text else LINE_TOKENS)
-    longest = max(sum(map(len, line)) for line in lines)
+    texts = [Worked([*head, *example.question], example.answer) for example in examples]
+    lines = _lines(texts, math.inf if engine.attends_by_text else LINE_TOKENS)
+    longest = max(map(_num_tokens, lines))
     ids, positions, labels = [], [], []
     for line in lines:
-        padding = longest - sum(map(len, line))
-        ids.append([token for text in line for token in text] + [0] * padding)
-        positions.append([place for text in line for place in range(len(text))] + [*range(padding)])
-        wanted = [label for text in line for label in (*[IGNORED] * len(head), *text[len(head) :])]
+        padding = longest - _num_tokens(line)
+        ids.append([token for text in line for token in text.tokens] + [0] * padding)
+        positions.append([place for text in line for place in range(len(text.tokens))] + [*range(padding)])
+        wanted = [label for text in line for label in (*[IGNORED] * len(text.question), *text.answer)]
         labels.append(wanted[1:] + [IGNORED] * (padding + 1))  # each place predicts the token after it
     tensors = (torch.tensor(values, device=engine.device) for values in (ids, positions, labels))
     ids_of, positions_of, labels_of = tensors
@@ -243,20 +248,24 @@ def _nll_nats(engine: Replicated, head: Row, rows: Sequence[Row]) -> torch.Tenso
     return nll_nats(logits.flatten(0, 1), labels_of[:, places].flatten())
 
 
-def _lines(texts: Sequence[Row], line_tokens: float) -> list[list[Row]]:
+def _lines(texts: Sequence[Worked], line_tokens: float) -> list[list[Worked]]:
     """Texts in lines of about equal length: the longest come first, and each goes to the line that is shortest yet.
 
     Args:
-        texts: token ids of each text [texts][tokens].
+        texts: token ids of each text, its head with its question.
         line_tokens: of a line, about, unless one text is longer. Where attention takes time with the square of the
             line, it must not be long.
     """
-    texts = sorted(texts, key=len, reverse=True)
-    number = max(1, math.ceil(sum(map(len, texts)) / max(len(texts[0]), line_tokens)))
-    lines: list[list[Row]] = [[] for _ in range(number)]
+    texts = sorted(texts, key=lambda text: len(text.tokens), reverse=True)
+    number = max(1, math.ceil(_num_tokens(texts) / max(len(texts[0].tokens), line_tokens)))
+    lines: list[list[Worked]] = [[] for _ in range(number)]
     for text in texts:
-        min(lines, key=lambda line: sum(map(len, line))).append(text)
+        min(lines, key=_num_tokens).append(text)
     return lines
+
+
+def _num_tokens(texts: Sequence[Worked]) -> int:
+    return sum(len(text.tokens) for text in texts)
 
 
 def _generator(*numbers: int) -> torch.Generator:

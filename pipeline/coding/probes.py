@@ -5,26 +5,20 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from pipeline.coding.examples import check_attention
+from pipeline.coding.template import Worked
 from pipeline.decoder_parts.stream import extend
 
 BATCH_TOKENS = 1024
 """Of probes that go through the model together, padding included: their logits have the width of the vocabulary."""
 
 
-class Probe(NamedTuple):
-    """Token ids of a worked example, cut where the answer starts."""
-
-    question: list[int]
-    answer: list[int]
-
-
 @torch.no_grad()
-def answer_bits(model: Any, prefix: Sequence[int], probes: Sequence[Probe]) -> float:
+def answer_bits(model: Any, prefix: Sequence[int], probes: Sequence[Worked]) -> float:
     """Mean ideal length of the answers behind a prefix, in bits an answer; its stop text is part of an answer.
 
     Teacher forcing: one pass over the prefix and one over each batch of probes, no generation.
@@ -36,14 +30,14 @@ def answer_bits(model: Any, prefix: Sequence[int], probes: Sequence[Probe]) -> f
     """
     shared = model(torch.tensor([prefix]), logits_to_keep=1).past_key_values
     # Rows of like lengths have little padding, which stands behind them, where nothing looks at it.
-    left = sorted(probes, key=lambda probe: len(probe.question) + len(probe.answer))
+    left = sorted(probes, key=lambda probe: len(probe.tokens))
     nats = 0.0
     while left:
-        size = max(1, BATCH_TOKENS // (len(left[-1].question) + len(left[-1].answer)))
+        size = max(1, BATCH_TOKENS // len(left[-1].tokens))
         batch, left = left[-size:], left[:-size]
         cache = copy.deepcopy(shared)
         cache.batch_repeat_interleave(len(batch))
-        rows = [torch.tensor(probe.question + probe.answer) for probe in batch]
+        rows = [torch.tensor(probe.tokens) for probe in batch]
         answers = [torch.tensor([-100] * len(probe.question) + probe.answer) for probe in batch]
         ids = torch.nn.utils.rnn.pad_sequence(rows, True, 0)
         labels = torch.nn.utils.rnn.pad_sequence(answers, True, -100)
@@ -54,7 +48,7 @@ def answer_bits(model: Any, prefix: Sequence[int], probes: Sequence[Probe]) -> f
 
 
 def greedy_answers(
-    model: Any, tokenizer: Any, prefix: Sequence[int], probes: Sequence[Probe], stop: str, max_new_tokens: int
+    model: Any, tokenizer: Any, prefix: Sequence[int], probes: Sequence[Worked], stop: str, max_new_tokens: int
 ) -> list[str]:
     """Answers to the questions of probes behind a prefix, as `decoder_parts.answer` gives them.
 

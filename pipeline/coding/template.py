@@ -38,23 +38,41 @@ class Template(NamedTuple):
         return self.tail.format(**example.input), f"{blank}{example.target}{self.stop}"
 
 
+class Worked(NamedTuple):
+    """Token ids of a worked example, the head left out.
+
+    Attributes:
+        question: what stands before the answer.
+        answer: the answer and the text that ends it.
+    """
+
+    question: list[int]
+    answer: list[int]
+
+    @property
+    def tokens(self) -> list[int]:
+        """All of them."""
+        return self.question + self.answer
+
+
 def num_special_tokens(tokenizer: Any) -> int:
     """Number of special tokens that the tokenizer puts before every text."""
     return len(tokenizer("").input_ids)
 
 
-def tokens_of(tokenizer: Any, template: Template, example: Example) -> list[int]:
-    """Token ids of a worked example, the head left out: the same ids that a program meets when it answers.
+def worked(tokenizer: Any, template: Template, example: Example) -> Worked:
+    """A worked example as token ids: the same ids that a program meets when it answers.
 
     Raises:
         UserError: the example does not end where a decoder would end it.
     """
     skip = num_special_tokens(tokenizer)
-    ids = [token for part in template.text(example) for token in tokenizer(part).input_ids[skip:]]
+    found = Worked(*(tokenizer(part).input_ids[skip:] for part in template.text(example)))
+    ids = found.tokens
     counts = [tokenizer.decode(ids[:end]).count(template.stop) for end in (len(ids) - 1, len(ids))]
     if counts[0] >= template.stops or counts[1] != template.stops:
         raise UserError(
             f"a train example cannot be told apart from the next one: {dict(example.input)} -> {example.target!r} "
             f"must hold the stop text {template.stop!r} only where the template puts it; clean the train data"
         )
-    return ids
+    return found

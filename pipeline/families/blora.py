@@ -61,7 +61,7 @@ class Blora:
     """One training run and one program a cell."""
 
     name = "blora"
-    version = 2
+    version = 3  # 3: learns answers alone
     view = "parametric"
     parameters = Parameters
     size = None
@@ -109,7 +109,7 @@ class Blora:
                 / max(1, sum(numbers.size for numbers, _ in vectors)),
                 **adapted.facts,
             },
-            train_tokens=sum(map(len, training.rows)) * training.epochs,
+            train_tokens=training.tokens_per_epoch * training.epochs,
             wall_seconds=adapted.seconds,
         )
 

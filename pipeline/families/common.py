@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.cell import Cell, format_bytes
-from pipeline.coding.template import Template, num_special_tokens, tokens_of
+from pipeline.coding.template import Template, Worked, num_special_tokens, worked
 from pipeline.packing import pack
 from pipeline.packing.link import Constant
 from pipeline.protocols import EncodeContext, Encoded, Example, Program, Task
@@ -77,11 +77,16 @@ def check_modules(target_modules: str) -> None:
         raise ValueError(f"target_modules is {target_modules!r}, which is no regular expression: {error}") from error
 
 
-def train_rows(task: Task, tokenizer: Any, seed: int, number: int | str) -> list[list[int]]:
-    """Token ids of the first `number` worked examples in the order of a seed, or of all: [examples][tokens]."""
+def worked_examples(task: Task, tokenizer: Any, seed: int, number: int | str) -> list[Worked]:
+    """The first `number` worked examples of the train split in the order of a seed, or all of them."""
     template = Template.of(task)
     number = len(task.split("train")) if isinstance(number, str) else number
-    return [tokens_of(tokenizer, template, example) for example in shuffled_train(task, seed)[:number]]
+    return [worked(tokenizer, template, example) for example in shuffled_train(task, seed)[:number]]
+
+
+def train_rows(task: Task, tokenizer: Any, seed: int, number: int | str) -> list[list[int]]:
+    """Token ids of `worked_examples`: [examples][tokens]."""
+    return [example.tokens for example in worked_examples(task, tokenizer, seed, number)]
 
 
 def head_ids(task: Task, tokenizer: Any) -> list[int]:

@@ -81,7 +81,7 @@ class Gains:
     """One training run, and one with rounded numbers for each cell."""
 
     name = "gains"
-    version = 2
+    version = 3  # 3: learns answers alone
     view = "parametric"
     parameters = Parameters
     size = "kept"
@@ -103,8 +103,8 @@ class Gains:
         }
         learned = _train(context, model, np.zeros(settings.numbers, np.float32), seed, training)
         (numbers,) = learned.weights
-        seconds, tokens = learned.seconds, sum(map(len, training.rows))
-        trained_tokens = tokens * training.epochs
+        seconds = learned.seconds
+        trained_tokens = training.tokens_per_epoch * training.epochs
         # Budgets that leave room for all numbers round them alike.
         refined: dict[tuple[object, ...], Adapted] = {}
         for cell in cells:
@@ -129,7 +129,7 @@ class Gains:
                         yield Encoded(cell=cell, infeasible=f"rounded_lr: {error}")
                         continue
                     seconds += refined[way].seconds
-                    trained_tokens += tokens * rounded.epochs
+                    trained_tokens += rounded.tokens_per_epoch * rounded.epochs
                 started = time.monotonic()
                 better = _longest(cell, constants, refined[way].weights[0], packed.rounding)
                 packed = packed if isinstance(better, Encoded) else better

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.cell import Cell
-from pipeline.coding.template import Template, tokens_of
+from pipeline.coding.template import Template, worked
 from pipeline.families.common import (
     answer_constants,
     head_ids,
@@ -89,7 +89,7 @@ class InContext:
         sizes: dict[str, Constant] = {"START": template.head, "HEAD": template.head, "STOPS": template.stops}
         decoder_bytes = len(pack("pipeline.decoders.demonstrations", {**constants, **sizes}).content)
         examples = shuffled_train(task, cells[0].seed)[: _most_shots(cells, decoder_bytes)]
-        rows = [tokens_of(tokenizer, template, example) for example in examples]
+        rows = [worked(tokenizer, template, example).tokens for example in examples]
         # Demonstration n ends at token ends[n]; the head of the next one is coded with it, as text like any other.
         stream: list[int] = []
         ends = [0]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pipeline.cell import Cell
 from pipeline.coding.template import Template
-from pipeline.families.common import check_examples, head_ids, over_budget, prompt_constants, train_rows, within
+from pipeline.families.common import check_examples, head_ids, over_budget, prompt_constants, within, worked_examples
 from pipeline.packing import pack
 from pipeline.packing.link import Constant
 from pipeline.protocols import EncodeContext, Encoded, Program
@@ -82,7 +82,7 @@ def training_of(context: EncodeContext, tokenizer: Any, settings: Learning, seed
 
     return Training(
         head=head_ids(context.task, tokenizer),
-        rows=train_rows(context.task, tokenizer, seed, settings.examples),
+        examples=worked_examples(context.task, tokenizer, seed, settings.examples),
         lr=settings.lr,
         epochs=settings.epochs,
         batch=settings.batch,
@@ -113,7 +113,7 @@ class Start(NamedTuple):
 class Parametric:
     """One training run for all budgets and bits a weight."""
 
-    version = 5
+    version = 6  # 6: learns answers alone
     view = "parametric"
     size = "bits"
     has_seed = True
@@ -205,7 +205,7 @@ class Parametric:
             return program(ladder[high], 127)
 
         started = time.monotonic() - train_seconds
-        trained_tokens = sum(map(len, training.rows)) * training.epochs
+        trained_tokens = training.tokens_per_epoch * training.epochs
         for cell in cells:
             context.report("round and code the updates")
             bits = cell.parameters["bits"]

@@ -10,18 +10,15 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.cell import Cell
-from pipeline.coding.template import Template, num_special_tokens, tokens_of
+from pipeline.coding.template import Template, Worked, worked
 from pipeline.errors import UserError
 from pipeline.families.common import longest_sequence, over_budget, shuffled_train, within
 from pipeline.families.icl import longest_item
 from pipeline.families.prompts import prompt_program, prompt_tokens
 from pipeline.protocols import EncodeContext, Encoded, Example, Program, Task
-
-if TYPE_CHECKING:
-    from pipeline.coding.probes import Probe
 
 NAME = "prompt-search"
 PROBES = 64
@@ -169,7 +166,7 @@ class _Search:
             raise UserError(f"the train split of {self.task.name} has {len(examples)} examples; {NAME} needs two")
         number = min(PROBES, len(examples) // 2)
         self.judges = examples[:number]
-        self.probes = [self._probe(example) for example in self.judges]
+        self.probes = [worked(self.tokenizer, Template.of(self.task), example) for example in self.judges]
         self.has_score = _has_score(self.task, self.judges[0])
         self.pool = iter(examples[number:])
         answer = self.task.max_new_tokens
@@ -236,19 +233,10 @@ class _Search:
             left = left[: (len(left) + 1) // 2]
             done, number = number, min(2 * number, len(self.probes))
 
-    def _probe(self, example: Example) -> Probe:
-        from pipeline.coding.probes import Probe
-
-        template = Template.of(self.task)
-        ids = tokens_of(self.tokenizer, template, example)
-        question = template.text(example)[0]
-        cut = len(self.tokenizer(question).input_ids) - num_special_tokens(self.tokenizer)
-        return Probe(ids[:cut], ids[cut:])
-
     def _tokens(self, start: str, examples: Sequence[Example]) -> list[int]:
         return prompt_tokens(self.task, self.tokenizer, start, examples)
 
-    def _judge(self, start: str, examples: Sequence[Example], probes: Sequence[Probe]) -> float:
+    def _judge(self, start: str, examples: Sequence[Example], probes: Sequence[Worked]) -> float:
         from pipeline.coding.probes import answer_bits
 
         return answer_bits(self.model, self._tokens(start, examples), probes)
@@ -271,7 +259,7 @@ class _Search:
         """Length of a demonstration behind those that are chosen already, under the model."""
         from pipeline.coding.examples import estimate_bits
 
-        row = tokens_of(self.tokenizer, Template.of(self.task), example)
+        row = worked(self.tokenizer, Template.of(self.task), example).tokens
         (bits,) = estimate_bits(self.model, self._tokens("", chosen), [row])
         return bits
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.cell import Cell
-from pipeline.coding.template import Template, tokens_of
+from pipeline.coding.template import Template, worked
 from pipeline.families.common import answer_constants, head_ids, prompt_constants
 from pipeline.packing import pack
 from pipeline.packing.link import Constant
@@ -31,7 +31,7 @@ def prompt_tokens(task: Task, tokenizer: Any, start: str, examples: Sequence[Exa
     between = head[len(tokenizer("").input_ids) :]
     ids: list[int] = list(tokenizer(start + template.head).input_ids)
     for example in examples:
-        ids += [*tokens_of(tokenizer, template, example), *between]
+        ids += [*worked(tokenizer, template, example).tokens, *between]
     return ids
 
 

@@ -97,7 +97,7 @@ class Tuned(Parametric):
     """A small tuner, and worked examples before every item."""
 
     name = "tuner"
-    version = 2
+    version = 3  # 3: learns answers alone
     parameters: ClassVar[type] = Parameters
     decoder = "pipeline.decoders.tuner"
 
@@ -129,7 +129,7 @@ class Tuned(Parametric):
         prefix = self._prefix(context.task, settings.shots, seed)
         training = training_of(context, tokenizer, settings, seed)
         head = tokenizer(prefix).input_ids
-        return prefix, replace(training, head=head, rows=training.rows[settings.shots :])
+        return prefix, replace(training, head=head, examples=training.examples[settings.shots :])
 
     @staticmethod
     def _prefix(task: Task, shots: int, seed: int) -> str:

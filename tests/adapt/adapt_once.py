@@ -53,7 +53,7 @@ def adapt_once(
     from pipeline.adapt.processes import agree, join, rank
     from pipeline.checkpoints import Checkpoints
     from pipeline.decoder_parts.base import load
-    from pipeline.families.common import head_ids, train_rows
+    from pipeline.families.common import head_ids, worked_examples
     from pipeline.protocols import EncodeContext
     from pipeline.resources import Resources
 
@@ -65,7 +65,7 @@ def adapt_once(
     task = catalog.task("chain-sum")
     training = Training(
         head=head_ids(task, tokenizer),
-        rows=train_rows(task, tokenizer, 1, settings.examples),
+        examples=worked_examples(task, tokenizer, 1, settings.examples),
         lr=settings.lr,
         epochs=settings.epochs,
         batch=settings.batch,

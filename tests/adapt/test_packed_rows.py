@@ -1,4 +1,4 @@
-"""Rows that are trained on one behind the other, without padding, give the loss of each by itself."""
+"""Examples that are trained on one behind the other, without padding, give the loss of each answer by itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM
 
 from pipeline.adapt.attention import attends_by_text, attention_by_text
 from pipeline.adapt.engines import make_engine
-from pipeline.adapt.train import LINE_TOKENS, _lines, _nll_nats
+from pipeline.adapt.train import LINE_TOKENS, _lines, _nll_nats, _num_tokens
+from pipeline.coding.template import Worked
 
 LONG = [*range(20, 250)]
 HEAD = [5, 6]
@@ -34,20 +35,27 @@ def packaged_model(folder: Path) -> Any:
 @pytest.mark.parametrize("make_model", [packaged_model, window_model], ids=["all", "window"])
 @pytest.mark.parametrize("attention", [attention_by_text, nullcontext], ids=["by text", "by line"])
 @pytest.mark.parametrize(
-    "rows",
+    "examples",
     [
-        [[7, 8, 9, 10, 11, 12]],
-        [[7], [8, 9, 10, 11], [200, 3, 40, 41, 42, 43, 44, 45], [7, 8]],
-        [[7, 8], LONG, [9, 10, 11], LONG[::-1], LONG[:100]],  # by line: two lines of several texts
+        [Worked([7, 8], [9, 10, 11, 12])],
+        [Worked([], [7]), Worked([8, 9], [10, 11]), Worked([200], [3, 40, 41, 42, 43, 44, 45]), Worked([7], [8])],
+        # By line: two lines of several texts.
+        [Worked([7], [8]), Worked(LONG, [9]), Worked([9, 10], [11]), Worked([3], LONG[::-1]), Worked([], LONG[:100])],
     ],
     ids=["one", "short", "long"],
 )
-def test_rows_do_not_see_each_other(tiny_model: Path, make_model: Any, attention: Any, rows: list[list[int]]) -> None:
+def test_examples_do_not_see_each_other(
+    tiny_model: Path, make_model: Any, attention: Any, examples: list[Worked]
+) -> None:
     model = make_model(tiny_model)
     weights = [*model.parameters()]
     alone = sum(
-        cross_entropy(model(torch.tensor([HEAD + row])).logits[0, 1:-1], torch.tensor(row), reduction="sum")
-        for row in rows
+        cross_entropy(
+            model(torch.tensor([HEAD + example.tokens])).logits[0, 1 + len(example.question) : -1],
+            torch.tensor(example.answer),
+            reduction="sum",
+        )
+        for example in examples
     )
     alone.backward()
     wanted = [weight.grad.clone() for weight in weights]
@@ -63,7 +71,7 @@ def test_rows_do_not_see_each_other(tiny_model: Path, make_model: Any, attention
             micro_batch=1,
             strategy="ddp",
         )
-        packed = _nll_nats(engine, HEAD, rows)
+        packed = _nll_nats(engine, HEAD, examples)
         packed.backward()
     torch.testing.assert_close(packed, alone, rtol=1e-6, atol=1e-4)
     for gradient, weight in zip(wanted, weights, strict=True):
@@ -82,11 +90,14 @@ def test_attention_by_text_computes_no_product_of_two_texts(tiny_model: Path) ->
 
 
 def test_lines_are_of_about_equal_length_and_hold_every_text() -> None:
-    texts = [[number] * length for number, length in enumerate([3, 200, 50, 5, 250, 60, 400, 1])]
+    texts = [
+        Worked([number] * (length - 1), [number]) for number, length in enumerate([3, 200, 50, 5, 250, 60, 400, 1])
+    ]
     lines = _lines(texts, LINE_TOKENS)
-    assert sorted(text for line in lines for text in line) == texts
-    assert sorted(sum(map(len, line)) for line in lines) == [469, 500]  # 969 tokens
-    assert [sum(map(len, line)) for line in _lines([[1] * 300, [2] * 299, [3] * 298], LINE_TOKENS)] == [300, 597]
-    assert len(_lines([[1] * 300, [2] * 100], LINE_TOKENS)) == 1
+    assert sorted(text for line in lines for text in line) == sorted(texts)
+    assert sorted(map(_num_tokens, lines)) == [469, 500]  # 969 tokens
+    alike = [Worked([number] * 200, [number] * length) for number, length in enumerate([100, 99, 98])]
+    assert [*map(_num_tokens, _lines(alike, LINE_TOKENS))] == [300, 597]
+    assert len(_lines([alike[0], Worked([], [2] * 100)], LINE_TOKENS)) == 1
     assert LINE_TOKENS == 512
     assert len(_lines(texts, math.inf)) == 1
