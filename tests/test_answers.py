@@ -16,7 +16,7 @@ from pipeline.coding.examples import code_examples
 from pipeline.coding.probes import greedy_answers
 from pipeline.coding.template import Worked
 from pipeline.decoder_parts.answer import answer
-from pipeline.decoder_parts.base import load
+from pipeline.decoder_parts.base import load, text_pipeline
 from pipeline.decoder_parts.generate import answer_prompt
 from pipeline.decoder_parts.stream import extend
 from pipeline.errors import InfeasibleError
@@ -39,27 +39,27 @@ def given(monkeypatch: pytest.MonkeyPatch, questions: list[str]) -> None:
 QUESTIONS = ["What is 1 + 1?", "Name a {colour}", "é", *(f"After {n}?" * (1 + n % 3) for n in range(130))]
 
 
-@pytest.fixture(scope="module")
-def tiny(tiny_model: Path) -> tuple[Any, Any]:
-    return load(str(tiny_model))
+@pytest.fixture
+def tiny(tiny_model: Path) -> Any:
+    return text_pipeline(str(tiny_model))
 
 
 def test_both_ways_give_the_same_answers(
-    tiny: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Rows of many lengths in more than one batch; some end by the stop text, some by the limit."""
-    model, tokenizer = tiny
+    tokenizer = tiny.tokenizer
 
     def behind_text(stop: str) -> dict[str, str]:
         given(monkeypatch, QUESTIONS)
-        answer_prompt(model, tokenizer, HEAD + TAIL, stop, LIMIT)
+        answer_prompt(tiny, HEAD + TAIL, stop, LIMIT)
         return outputs(capsys)
 
     unstopped = behind_text("no stop")
     letters = "".join(unstopped.values())
     stop = max(filter(str.isascii, sorted(set(letters))), key=letters.count)
     given(monkeypatch, QUESTIONS)
-    answer(model, tokenizer, tokenizer(HEAD).input_ids, TAIL, stop, LIMIT, 0)
+    answer(tiny.model, tokenizer, tokenizer(HEAD).input_ids, TAIL, stop, LIMIT, 0)
     behind_tokens = outputs(capsys)
     assert behind_text(stop) == behind_tokens
     ended_by_limit = {text == unstopped[item] for item, text in behind_tokens.items()}
@@ -67,29 +67,28 @@ def test_both_ways_give_the_same_answers(
 
 
 def test_an_answer_does_not_depend_on_its_neighbours(
-    tiny: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model, tokenizer = tiny
     found = []
     for questions in (QUESTIONS[:8], QUESTIONS[:1]):
         given(monkeypatch, questions)
-        answer_prompt(model, tokenizer, HEAD + TAIL, "no stop", LIMIT)
+        answer_prompt(tiny, HEAD + TAIL, "no stop", LIMIT)
         found.append(outputs(capsys)["0"])
     assert found[0] == found[1] != ""
 
 
-def test_a_tokenizer_without_padding_and_end_of_text(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("padding", [None, "A"])
+def test_padding_of_the_tokenizer_does_not_matter(
+    padding: str | None, tiny: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model, tokenizer = load(str(tiny_model))
-    tokenizer.pad_token = tokenizer.eos_token = None
-    model.generation_config.eos_token_id = model.generation_config.pad_token_id = None
+    """It may have none, or one that is a letter, which answers hold."""
     given(monkeypatch, QUESTIONS[:3])
-    answer_prompt(model, tokenizer, HEAD + TAIL, "\n", LIMIT)
-    behind_text = outputs(capsys)
+    answer_prompt(tiny, HEAD + TAIL, "\n", LIMIT)
+    wanted = outputs(capsys)
+    tiny.tokenizer.pad_token = padding
     given(monkeypatch, QUESTIONS[:3])
-    answer(model, tokenizer, tokenizer(HEAD).input_ids, TAIL, "\n", LIMIT, 0)
-    assert behind_text == outputs(capsys) and len(behind_text) == 3
+    answer_prompt(tiny, HEAD + TAIL, "\n", LIMIT)
+    assert outputs(capsys) == wanted and len(wanted) == 3
 
 
 def test_braces_of_a_prefix_are_text() -> None:

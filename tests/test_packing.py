@@ -42,20 +42,20 @@ CASES = {
 WITHOUT_PAYLOAD = ("copy", "constant", "prompt", "lines", "gains")
 
 FROZEN = {
-    "copy": "9e1aa01b4794f8ed18cc8b49166c412772cd3567ba5a389ee8782b86f9a9b483",
-    "constant": "748ba3d1476ef5eb906065fe7cc055bf616eca6b252d40d7aa7628d21839a876",
-    "prompt": "0d5277c3daf11ad1bcccbce0e9c7df35608f986d9d6d4290308553673faf0936",
-    "demonstrations": "d359e173f71eed91f637bdb7a2ed4179b295f0e3ff8cb62441f102be15fe6b4e",
-    "subset": "d34f290516bf3364b45cebd5234a7d32204ec78053d5754fcb1363bd3b7e22cd",
-    "lines": "181b8a5b9b70fc4c0cdda75b0f70eccc906c3528b548229954463472b9120c26",
-    "taught": "6ad9fa35cacef1e220cfdf919360e4d41e2d63a49394c697d5380676c4ce5757",
-    "adapter": "81d33fc56de13c248e51c24048fc4baf42483117b81d51eed863ee89303e8382",
-    "weights": "8d86a8891edbb5ac0def33552c5164670a7d3ba24bec821cb16ddd94b7ad8ddf",
-    "head": "0d0e1460e2089d18b85c9c8993babb3dfa26f3e8b31e825cdf0d34a731e3c1b6",
-    "terms": "ab8e55d6fb35cebe534bd49a3a3257fa165a38aa5ed2e162f590175dd40dd637",
-    "tuner": "aeac1f08de23407c8ccf5ea20e101193ad0a46ddbffc3d323e379df467a6124f",
-    "gains": "24cd325b8e79ee481439001cb360519d01d21b4961f628585a1fbffd7571f4da",
-    "reweighted": "0f5e1797106b1f7a8c738e22d1813070421344f48a3662a0ae8f2c4f57ba32ba",
+    "copy": "84add63a6c7dfc736f582c5d177bdfd0f86576cd8837fce5ba0e7c4e96f1ab0e",
+    "constant": "c677c44fcd81e2a863b6f3ff421f0d1d476a13b8373b3b527aab34b0a5486c53",
+    "prompt": "49a83534b509e558d714966129d02b27e70c7c435224fb39bbcc9e3cbd755efc",
+    "demonstrations": "5764aa5ec25c5424e5b127e4eaedc6b4e8d463f295954a189bf8fff473086dc5",
+    "subset": "cc619a7f2a708146e8f9f9dd744e449b53348f97701c16b6ca8e3e77731b5813",
+    "lines": "eccd2fe01721f073e972cad55099af24d4a0b9da430c8af3c318d37f5b2acdc5",
+    "taught": "c5607bccf2a8d1ade3154fb8e506834776daa2ec19cc6210e159c053e93ec6a9",
+    "adapter": "b2137b335114c427db450d90bd77fb3fc21e98c620b82106fccdf6dd324e274d",
+    "weights": "e4f6c66dfa3ad250ab3656397132c05b8620390d503e033071ee015059694143",
+    "head": "0946be98144d68be02515559f15ed2a66dcfca2b617d78c101a626e04c7e8f4e",
+    "terms": "fd39d6927f625d78d0c1be934dccfa6008f62e2009249fa72cf24d2ef871a0da",
+    "tuner": "eba580381d7baa90f15aa8074d38e388c85debe709a8885ca334bf59c7f3bd26",
+    "gains": "5f7ca38b100b8e3ab1ce50865876425283b2b352845b1d5638d0944631e2f41f",
+    "reweighted": "4618e058886c0d6cc9477b0047c728328be6bfa8fd25d34b1baecd7cb92aefd4",
 }
 
 
@@ -68,7 +68,7 @@ def test_parts_sum_and_equal_arguments_give_equal_bytes(name: str) -> None:
     assert program == pack(f"pipeline.decoders.{name}", CASES[name], payload)
     source, unpacked = unpack(program.content)
     assert unpacked == payload
-    assert "pipeline" not in source
+    assert "pipeline." not in source
     compile(source, name, "exec")
 
 

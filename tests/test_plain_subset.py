@@ -43,11 +43,12 @@ def test_a_program_trains_all_weights_on_its_examples_behind_those_shown(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
+    import transformers
 
     (encoded,) = encode(tmp_path, tiny_model, None, shown=1)
     assert encoded.program is not None
     names = run_here(encoded.program.content, tmp_path, tiny_model, monkeypatch)
-    (program,) = (value for value in names.values() if isinstance(value, torch.nn.Module))
+    (base,) = (value for value in names.values() if isinstance(value, transformers.Pipeline))
 
     model, tokenizer = load(str(tiny_model))
     rows = train_rows(TASK, tokenizer, SEED, 11)
@@ -55,7 +56,7 @@ def test_a_program_trains_all_weights_on_its_examples_behind_those_shown(
     optimizer = torch.optim.AdamW(model.parameters(), 5e-5)
     for _ in range(2):
         train(model, optimizer, [*head, *rows[0], *head], rows[1:])
-    for weight, expected in zip(program.parameters(), model.parameters(), strict=True):
+    for weight, expected in zip(base.model.parameters(), model.parameters(), strict=True):
         assert torch.equal(weight, expected)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import peft
 import torch
-from peft import LoraConfig, get_peft_model
 
 
 def add_adapter(model: Any, seed: int, rank: int, alpha: int, target_modules: str) -> tuple[Any, list[Any]]:
@@ -16,8 +16,8 @@ def add_adapter(model: Any, seed: int, rank: int, alpha: int, target_modules: st
         The model with its adapter, and the adapter's weights in a fixed order.
     """
     torch.manual_seed(seed)
-    model = get_peft_model(model, LoraConfig(r=rank, lora_alpha=alpha, target_modules=target_modules))
-    return model, [weight for weight in model.parameters() if weight.requires_grad]
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=target_modules))
+    return adapted, [weight for weight in adapted.parameters() if weight.requires_grad]
 
 
 def train(model: Any, optimizer: Any, prefix: Sequence[int], rows: Sequence[Sequence[int]]) -> None:

@@ -33,5 +33,5 @@ def answer(
         lambda row: stop in tokenizer.decode(row) or row[-1] == tokenizer.eos_token_id or len(row) == max_new_tokens,
     )
     for item, row in zip(items, rows):
-        text = tokenizer.decode(row, skip_special_tokens=True)
-        print(json.dumps({"id": item["id"], "output": text.split(stop)[0]}))
+        # True: without special tokens.
+        print(json.dumps({"id": item["id"], "output": tokenizer.decode(row, True).split(stop)[0]}))

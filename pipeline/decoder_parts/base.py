@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+import transformers
 
 
-def load(folder: str) -> tuple[Any, Any]:
-    """Base model in fp32 and its tokenizer.
+def text_pipeline(folder: str) -> Any:
+    """Base model in fp32 and its tokenizer, as the pipeline of transformers that generates text.
 
     One thread, because the sums of two threads round differently and a payload would not decode.
     """
     torch.set_num_threads(1)
-    return AutoModelForCausalLM.from_pretrained(folder, dtype="float32"), AutoTokenizer.from_pretrained(folder)
+    return transformers.pipeline("text-generation", folder, dtype=torch.float, device=-1)
+
+
+def load(folder: str) -> tuple[Any, Any]:
+    """Model and tokenizer of `text_pipeline`."""
+    base = text_pipeline(folder)
+    return base.model, base.tokenizer

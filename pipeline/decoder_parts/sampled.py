@@ -37,7 +37,7 @@ def answer(
         lambda row: stop in tokenizer.decode(row) or row[-1] == tokenizer.eos_token_id or len(row) == max_new_tokens,
     )
     for item in items:
-        texts = [tokenizer.decode(rows.pop(0), skip_special_tokens=True).split(stop)[0] for _ in range(SAMPLES)]
+        texts = [tokenizer.decode(rows.pop(0), True).split(stop)[0] for _ in range(SAMPLES)]
         print(json.dumps({"id": item["id"], "output": typical(texts)}))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache
+import transformers
 
 
 @torch.no_grad()
@@ -34,7 +34,7 @@ def extend(
     """
     rows: list[list[int]] = [[] for _ in contexts]
     for first in range(0, len(rows), 64):
-        cache = DynamicCache()  # keeps the whole sequence, in layers with a sliding window, too
+        cache = transformers.DynamicCache()  # keeps the whole sequence, in layers with a sliding window, too
         # Of tokens: id, row, position.
         step = [(token, -1, place) for place, token in enumerate(prefix)]
         for row, context in [*enumerate(contexts)][first : first + 64]:
@@ -52,7 +52,7 @@ def extend(
                 past_key_values=cache,
                 logits_to_keep=torch.tensor([*last.values()]),
             ).logits[0]
-            step = [(choose(row, weights), row, step[last[row]][2] + 1) for row, weights in zip(last, logits)]
+            step = [(choose(row, of_row), row, step[last[row]][2] + 1) for row, of_row in zip(last, logits)]
             for token, row, _ in step:
                 rows[row].append(token)
             step = [entry for entry in step if not ended(rows[entry[1]])]

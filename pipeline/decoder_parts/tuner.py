@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import peft
 import torch
-from peft import get_peft_config, get_peft_model
 
 
 def add_tuner(model: Any, seed: int, config: str) -> tuple[Any, list[Any]]:
@@ -17,8 +17,8 @@ def add_tuner(model: Any, seed: int, config: str) -> tuple[Any, list[Any]]:
         The model with its tuner, and what is trained in a fixed order.
     """
     torch.manual_seed(seed)
-    model = get_peft_model(model, get_peft_config(json.loads(config)))
-    return model, [weight for weight in model.parameters() if weight.requires_grad]
+    tuned = peft.get_peft_model(model, peft.get_peft_config(json.loads(config)))
+    return tuned, [weight for weight in tuned.parameters() if weight.requires_grad]
 
 
 def pieces(weights: Sequence[Any]) -> list[Any]:

@@ -3,7 +3,7 @@
 import sys
 
 from pipeline.decoder_parts.adapt import add_adapter
-from pipeline.decoder_parts.base import load
+from pipeline.decoder_parts.base import text_pipeline
 from pipeline.decoder_parts.generate import answer_prompt
 from pipeline.decoder_parts.numbers import add_numbers
 
@@ -17,7 +17,7 @@ STEP = 0.01
 MAX_NEW_TOKENS = 32
 PAYLOAD_BYTES = 0
 
-model, tokenizer = load(sys.argv[1])
-model, adapter = add_adapter(model, SEED, RANK, ALPHA, TARGET_MODULES)
+base = text_pipeline(sys.argv[1])
+adapted, adapter = add_adapter(base.model, SEED, RANK, ALPHA, TARGET_MODULES)
 add_numbers(open(sys.argv[0], "rb").read(PAYLOAD_BYTES), adapter, STEP)
-answer_prompt(model, tokenizer, PROMPT, STOP, MAX_NEW_TOKENS)
+answer_prompt(base, PROMPT, STOP, MAX_NEW_TOKENS)

@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from pipeline.decoder_parts.base import load
+from pipeline.decoder_parts.base import text_pipeline
 from pipeline.decoder_parts.generate import answer_prompt
 from pipeline.decoder_parts.numbers import add_numbers
 
@@ -14,8 +14,8 @@ STEP = 0.01
 MAX_NEW_TOKENS = 32
 PAYLOAD_BYTES = 0
 
-model, tokenizer = load(sys.argv[1])
-output = model.get_output_embeddings()
+base = text_pipeline(sys.argv[1])
+output = base.model.get_output_embeddings()
 output.weight = torch.nn.Parameter(output.weight.clone())
 add_numbers(open(sys.argv[0], "rb").read(PAYLOAD_BYTES), [output.weight], STEP)
-answer_prompt(model, tokenizer, PROMPT, STOP, MAX_NEW_TOKENS)
+answer_prompt(base, PROMPT, STOP, MAX_NEW_TOKENS)

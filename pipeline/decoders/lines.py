@@ -5,7 +5,7 @@ import sys
 import torch
 
 from pipeline.decoder_parts.adapt import add_adapter, train
-from pipeline.decoder_parts.base import load
+from pipeline.decoder_parts.base import text_pipeline
 from pipeline.decoder_parts.generate import answer_prompt
 
 PREFIX = "Question:"
@@ -22,10 +22,10 @@ SEED = 1
 MAX_NEW_TOKENS = 32
 SKIP = 0
 
-model, tokenizer = load(sys.argv[1])
-head = tokenizer(PREFIX).input_ids
-model, adapter = add_adapter(model, SEED, RANK, ALPHA, TARGET_MODULES)
+base = text_pipeline(sys.argv[1])
+head = base.tokenizer(PREFIX).input_ids
+adapted, adapter = add_adapter(base.model, SEED, RANK, ALPHA, TARGET_MODULES)
 optimizer = torch.optim.AdamW(adapter, LR)
 for _ in range(EPOCHS):
-    train(model, optimizer, head, [tokenizer(text).input_ids[SKIP:] for text in EXAMPLES.split(HEAD)])
-answer_prompt(model, tokenizer, PROMPT, STOP, MAX_NEW_TOKENS)
+    train(adapted, optimizer, head, [base.tokenizer(text).input_ids[SKIP:] for text in EXAMPLES.split(HEAD)])
+answer_prompt(base, PROMPT, STOP, MAX_NEW_TOKENS)

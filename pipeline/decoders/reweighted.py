@@ -31,15 +31,15 @@ model, tokenizer = load(sys.argv[1])
 payload = open(sys.argv[0], "rb").read(PAYLOAD_BYTES)
 read = reader(payload[:EXAMPLES_BYTES])
 head = tokenizer(HEAD).input_ids
-model, adapter = add_adapter(model, SEED, RANK, ALPHA, TARGET_MODULES)
+adapted, adapter = add_adapter(model, SEED, RANK, ALPHA, TARGET_MODULES)
 optimizer = torch.optim.AdamW(adapter, LR)
 rows = []
 states = [[weight.detach().clone() for weight in adapter]]
 while len(rows) < EXAMPLES:
     number = min(max(8, len(rows)), 256, EXAMPLES - len(rows))
-    block = decode_examples(model, tokenizer, read, head, number, STOP, STOPS)
+    block = decode_examples(adapted, tokenizer, read, head, number, STOP, STOPS)
     while block:
-        train(model, optimizer, head, block[:8])
+        train(adapted, optimizer, head, block[:8])
         states.append([weight.detach().clone() for weight in adapter])
         rows += block[:8]
         block = block[8:]
@@ -49,4 +49,4 @@ add_numbers(payload[EXAMPLES_BYTES:], [factors], STEP)
 for place, weight in enumerate(adapter):
     values = torch.stack([state[place] for state in states])
     weight.data = values[0] + torch.tensordot(factors[place // 2], values.diff(dim=0), 1)
-answer(model, tokenizer, head, TAIL, STOP, MAX_NEW_TOKENS, SKIP)
+answer(adapted, tokenizer, head, TAIL, STOP, MAX_NEW_TOKENS, SKIP)

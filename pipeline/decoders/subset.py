@@ -31,15 +31,15 @@ PAYLOAD_BYTES = 0
 model, tokenizer = load(sys.argv[1])
 read = reader(open(sys.argv[0], "rb").read(PAYLOAD_BYTES))
 head = tokenizer(HEAD).input_ids
-model, adapter = add_adapter(model, SEED, RANK, ALPHA, TARGET_MODULES)
+adapted, adapter = add_adapter(model, SEED, RANK, ALPHA, TARGET_MODULES)
 optimizer = torch.optim.AdamW(adapter, LR)
 rows = []
 while len(rows) < EXAMPLES:
     number = min(max(8, len(rows)), 256, EXAMPLES - len(rows))
-    block = decode_examples(model, tokenizer, read, head, number, STOP, STOPS)
-    train(model, optimizer, head, block)
+    block = decode_examples(adapted, tokenizer, read, head, number, STOP, STOPS)
+    train(adapted, optimizer, head, block)
     rows += block
 check(read, rows)
 for _ in range(EPOCHS - 1):
-    train(model, optimizer, head, rows)
-answer(model, tokenizer, head, TAIL, STOP, MAX_NEW_TOKENS, SKIP)
+    train(adapted, optimizer, head, rows)
+answer(adapted, tokenizer, head, TAIL, STOP, MAX_NEW_TOKENS, SKIP)

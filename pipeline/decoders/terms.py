@@ -2,7 +2,7 @@
 
 import sys
 
-from pipeline.decoder_parts.base import load
+from pipeline.decoder_parts.base import text_pipeline
 from pipeline.decoder_parts.generate import answer_prompt
 from pipeline.decoder_parts.terms import add_terms
 
@@ -12,6 +12,6 @@ RANK = 1
 MAX_NEW_TOKENS = 32
 PAYLOAD_BYTES = 0
 
-model, tokenizer = load(sys.argv[1])
-add_terms(open(sys.argv[0], "rb").read(PAYLOAD_BYTES), model, RANK)
-answer_prompt(model, tokenizer, PROMPT, STOP, MAX_NEW_TOKENS)
+base = text_pipeline(sys.argv[1])
+add_terms(open(sys.argv[0], "rb").read(PAYLOAD_BYTES), base.model, RANK)
+answer_prompt(base, PROMPT, STOP, MAX_NEW_TOKENS)

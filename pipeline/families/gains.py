@@ -81,7 +81,7 @@ class Gains:
     """One training run, and one with rounded numbers for each cell."""
 
     name = "gains"
-    version = 3  # 3: learns answers alone
+    version = 4
     view = "parametric"
     parameters = Parameters
     size = "kept"

@@ -60,7 +60,7 @@ class InContext:
     """
 
     name = "icl"
-    version = 3  # 3: rows lie in one sequence. 2: how many demonstrations fit is not read off the test split
+    version = 4
     view = "inference"
     parameters: type = Parameters
     size: str | None = "shots"

@@ -82,7 +82,7 @@ class PromptSearch:
     """
 
     name = NAME
-    version = 3
+    version = 4
     view = "inference"
     parameters = Parameters
     size = "shots"

@@ -56,7 +56,7 @@ class Reweight(Parametric):
     """Coded examples, and one factor for each update and module."""
 
     name = "reweight"
-    version = 4  # 4: factors learn answers alone
+    version = 4
     view = "combined"
     parameters = Parameters
     decoder = "pipeline.decoders.reweighted"

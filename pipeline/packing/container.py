@@ -8,6 +8,8 @@ its own file.
 
 from __future__ import annotations
 
+import ast
+import builtins
 import functools
 import hashlib
 import io
@@ -67,16 +69,19 @@ def unpack(content: bytes) -> tuple[str, bytes]:
 def minify(source: str) -> str:
     """The shortest spelling that the minifier finds for a source that nothing else imports from.
 
-    Literals stay where they are: deflate makes a repeated one shorter than a name for it.
+    Literals stay where they are, and modules and builtins keep their names: deflate makes a repeated one shorter than
+    another name for it.
     """
     import python_minifier  # not in the base install, which plans and reduces only
 
+    imports = [node for node in ast.parse(source).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    modules = [alias.asname or alias.name for node in imports for alias in node.names]
     return str(
         python_minifier.minify(
             source,
             remove_literal_statements=True,
             rename_globals=True,
-            prefer_single_line=True,
+            preserve_globals=[*modules, *dir(builtins)],
             hoist_literals=False,
         )
     )

@@ -10,6 +10,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+from pipeline.packing.calls import without_single_calls
+
 PARTS = "pipeline.decoder_parts"
 
 Constant = str | int | float | bytes
@@ -31,7 +33,8 @@ def link(decoder: str, constants: Mapping[str, Constant], parts: Mapping[str, st
     if linked.placeholders != constants.keys():
         raise ValueError(f"{decoder} takes {sorted(linked.placeholders)}, not {sorted(constants)}")
     module = _Inline(constants).visit(ast.Module([*linked.imports.values(), *linked.functions.values(), *main], []))
-    return ast.unparse(ast.fix_missing_locations(_Shorten().visit(_specialise(module))))
+    short = _Shorten().visit(without_single_calls(_specialise(module)))
+    return ast.unparse(ast.fix_missing_locations(short))
 
 
 def placeholders(decoder: str) -> set[str]:
