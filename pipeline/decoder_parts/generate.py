@@ -11,7 +11,7 @@ def answer_prompt(base: Any, prompt: str, stop: str, max_new_tokens: int) -> Non
     """Reads all items, answers them greedily in batches of consecutive lines and prints the answers.
 
     The prompt is read anew for every item, and a batch goes on until its last row has ended: `answer` does neither,
-    for 400 bytes more. The end-of-text token pads, for padding is masked, and no answer holds it.
+    for 380 bytes more. The end-of-text token pads, for padding is masked, and no answer holds it.
 
     Args:
         base: of `text_pipeline`; its model may have been changed since.
