@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Mapping
+import string
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -33,7 +34,8 @@ def link(decoder: str, constants: Mapping[str, Constant], parts: Mapping[str, st
     if linked.placeholders != constants.keys():
         raise ValueError(f"{decoder} takes {sorted(linked.placeholders)}, not {sorted(constants)}")
     module = _Inline(constants).visit(ast.Module([*linked.imports.values(), *linked.functions.values(), *main], []))
-    short = _Shorten().visit(without_single_calls(_specialise(module)))
+    module = without_single_calls(_specialise(module), linked.functions)
+    short = _Shorten(module).visit(module)
     return ast.unparse(ast.fix_missing_locations(short))
 
 
@@ -158,8 +160,9 @@ class _Inline(ast.NodeTransformer):
         return ast.Constant(self.constants[node.id]) if node.id in self.constants else node
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        is_placed = isinstance(node.slice, ast.Slice) and isinstance(node.slice.lower, ast.Name)
         self.generic_visit(node)
-        return node.value if ast.unparse(node.slice) == "0:" else node
+        return node.value if is_placed and ast.unparse(node.slice) == "0:" else node
 
 
 def _specialise(module: ast.Module) -> ast.Module:
@@ -167,7 +170,13 @@ def _specialise(module: ast.Module) -> ast.Module:
     functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
     for name, function in functions.items():
         calls = [n for n in ast.walk(module) if isinstance(n, ast.Call) and ast.unparse(n.func) == name]
+        if not _is_called_by_place(module, function, calls):
+            continue
+        fixed = {it.id for it in ast.walk(function) if isinstance(it, ast.Name) and not isinstance(it.ctx, ast.Load)}
+        fixed |= {it.arg for inner in function.body for it in ast.walk(inner) if isinstance(it, ast.arg)}
         for place in reversed(range(len(function.args.args))):
+            if function.args.args[place].arg in fixed:
+                continue
             values = [call.args[place] for call in calls]
             if (
                 values
@@ -184,10 +193,37 @@ def _specialise(module: ast.Module) -> ast.Module:
     return module
 
 
-class _Shorten(ast.NodeTransformer):
-    """Gives parameters one-letter names: calls here pass them by place, which the minifier cannot know."""
+def _is_called_by_place(module: ast.Module, function: ast.FunctionDef, calls: Sequence[ast.Call]) -> bool:
+    """Whether a function is only ever called, and given one argument for each of its parameters, in their order."""
+    named = sum(isinstance(node, ast.Name) and node.id == function.name for node in ast.walk(module))
+    return (
+        named == len(calls)
+        and _has_plain_parameters(function)
+        and all(
+            not call.keywords
+            and len(call.args) == len(function.args.args)
+            and not any(isinstance(argument, ast.Starred) for argument in call.args)
+            for call in calls
+        )
+    )
 
-    def __init__(self) -> None:
+
+def _has_plain_parameters(function: ast.FunctionDef | ast.Lambda) -> bool:
+    return len([*ast.iter_child_nodes(function.args)]) == len(function.args.args)
+
+
+class _Shorten(ast.NodeTransformer):
+    """Gives parameters one-letter names where calls pass them by place, which the minifier cannot know."""
+
+    def __init__(self, module: ast.Module) -> None:
+        nodes = [*ast.walk(module)]
+        names = {node.id for node in nodes if isinstance(node, ast.Name)} | {
+            it.arg for it in nodes if isinstance(it, ast.arg)
+        }
+        self.letters = [letter for letter in string.ascii_lowercase if letter not in names]
+        # Parameters that are known by their names elsewhere.
+        self.kept = {node.arg for node in nodes if isinstance(node, ast.keyword)}
+        self.kept |= {name for node in nodes if isinstance(node, ast.Nonlocal) for name in node.names}
         self.scopes: list[dict[str, str]] = []
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
@@ -199,7 +235,9 @@ class _Shorten(ast.NodeTransformer):
     def _rename(self, node: ast.FunctionDef | ast.Lambda) -> ast.AST:
         depth = sum(len(scope) for scope in self.scopes)
         names = [argument.arg for argument in node.args.args]
-        self.scopes.append({name: chr(ord("a") + depth + place) for place, name in enumerate(names)})
+        short = self.letters[depth : depth + len(names)]
+        is_renamed = _has_plain_parameters(node) and len(short) == len(names) and not self.kept & {*names}
+        self.scopes.append(dict(zip(names, short if is_renamed else names, strict=True)))
         for argument in node.args.args:
             argument.arg = self.scopes[-1][argument.arg]
         self.generic_visit(node)
