@@ -130,3 +130,43 @@ def test_missing_and_unknown_constants_are_refused() -> None:
 def test_damaged_file_is_no_program() -> None:
     with pytest.raises(ValueError, match="not a program file"):
         unpack(b"nothing")
+
+
+OWN_DECODER = """\
+import functools
+
+a = 10
+
+
+def scale(row, by=2):
+    return [value * by for value in row]
+
+
+def down(n):
+    n -= 1
+    return n
+
+
+def added(row):
+    return [a + value for a in range(2) for value in row] + [a]
+
+
+def pick(n):
+    return (lambda n: n + 1)(n * 2)
+
+
+print(scale([1, 2], by=3), scale([1]), down(3), down(3), added([5]), pick(2), pick(2))
+calls = [lambda x, k=k: x + k for k in range(2)]
+print([*map(functools.partial(scale, by=2), [[1], [2]])], [call(1) for call in calls])
+"""
+
+
+def test_functions_of_a_decoder_of_ones_own_keep_their_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_decoder.py").write_text(OWN_DECODER)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "program").write_bytes(pack("own_decoder", {}).content)
+    wanted, found = (
+        subprocess.run([sys.executable, "-I", tmp_path / name], capture_output=True, text=True, check=True).stdout
+        for name in ("own_decoder.py", "program")
+    )
+    assert found == wanted != ""

@@ -40,8 +40,9 @@ def without_single_calls(module: ast.Module, names: Collection[str]) -> ast.Modu
         module: changed in place.
         names: of the functions that may go.
     """
-    functions = (node for node in module.body if isinstance(node, ast.FunctionDef) and node.name in names)
-    if any(_put_in_place(module, function) for function in functions):
+    read = [node.id for node in ast.walk(module) if isinstance(node, ast.Name)]
+    functions = [node for node in module.body if isinstance(node, ast.FunctionDef) and node.name in names]
+    if any(_put_in_place(module, function) for function in functions if read.count(function.name) == 1):
         return without_single_calls(module, names)
     return _without_second_names(module)
 
@@ -111,8 +112,7 @@ def _put_in_place(module: ast.Module, function: ast.FunctionDef) -> bool:
 
 
 def _only_call(module: ast.Module, function: ast.FunctionDef) -> _Site | None:
-    named = sum(isinstance(node, ast.Name) and node.id == function.name for node in ast.walk(module))
-    if named != 1 or _stores(module).count(function.name) != 1:
+    if _stores(module).count(function.name) != 1:
         return None
     parents = {child: node for node in ast.walk(module) for child in ast.iter_child_nodes(node)}
     for node in parents:

@@ -167,44 +167,44 @@ class _Inline(ast.NodeTransformer):
 
 def _specialise(module: ast.Module) -> ast.Module:
     """Moves arguments that are the same constant in every call of a function into its body."""
-    functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
-    for name, function in functions.items():
-        calls = [n for n in ast.walk(module) if isinstance(n, ast.Call) and ast.unparse(n.func) == name]
-        if not _is_called_by_place(module, function, calls):
-            continue
-        fixed = {it.id for it in ast.walk(function) if isinstance(it, ast.Name) and not isinstance(it.ctx, ast.Load)}
-        fixed |= {it.arg for inner in function.body for it in ast.walk(inner) if isinstance(it, ast.arg)}
-        for place in reversed(range(len(function.args.args))):
-            if function.args.args[place].arg in fixed:
-                continue
-            values = [call.args[place] for call in calls]
-            if (
-                values
-                and all(isinstance(value, ast.Constant) for value in values)
-                and len(set(map(ast.dump, values))) == 1
-            ):
-                parameter = function.args.args.pop(place).arg
-                for call in calls:
-                    del call.args[place]
-                constant = ast.literal_eval(values[0])
-                inline = _Inline({parameter: constant})
-                function.body = [inline.visit(statement) for statement in function.body]
-                return _specialise(module)
-    return module
+    functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
+    names = [node.id for node in ast.walk(module) if isinstance(node, ast.Name)]
+    calls: dict[str, list[ast.Call]] = {function.name: [] for function in functions}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in calls:
+            calls[node.func.id].append(node)
+    is_changed = False
+    for function in functions:
+        own = calls[function.name]
+        if own and names.count(function.name) == len(own) and _is_called_by_place(function, own):
+            is_changed |= _take_constants(function, own)
+    return _specialise(module) if is_changed else module
 
 
-def _is_called_by_place(module: ast.Module, function: ast.FunctionDef, calls: Sequence[ast.Call]) -> bool:
-    """Whether a function is only ever called, and given one argument for each of its parameters, in their order."""
-    named = sum(isinstance(node, ast.Name) and node.id == function.name for node in ast.walk(module))
-    return (
-        named == len(calls)
-        and _has_plain_parameters(function)
-        and all(
-            not call.keywords
-            and len(call.args) == len(function.args.args)
-            and not any(isinstance(argument, ast.Starred) for argument in call.args)
-            for call in calls
-        )
+def _take_constants(function: ast.FunctionDef, calls: Sequence[ast.Call]) -> bool:
+    """Whether an argument could be moved."""
+    kept = {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    kept |= {node.arg for inner in function.body for node in ast.walk(inner) if isinstance(node, ast.arg)}
+    constants: dict[str, Constant] = {}
+    for place in reversed(range(len(function.args.args))):
+        values = [call.args[place] for call in calls]
+        is_same = all(isinstance(value, ast.Constant) for value in values) and len(set(map(ast.dump, values))) == 1
+        if is_same and function.args.args[place].arg not in kept:
+            constants[function.args.args.pop(place).arg] = ast.literal_eval(values[0])
+            for call in calls:
+                del call.args[place]
+    inline = _Inline(constants)
+    function.body = [inline.visit(statement) for statement in function.body]
+    return bool(constants)
+
+
+def _is_called_by_place(function: ast.FunctionDef, calls: Sequence[ast.Call]) -> bool:
+    """Whether each call gives one argument for each parameter, in their order."""
+    return _has_plain_parameters(function) and all(
+        not call.keywords
+        and len(call.args) == len(function.args.args)
+        and not any(isinstance(argument, ast.Starred) for argument in call.args)
+        for call in calls
     )
 
 
