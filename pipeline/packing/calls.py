@@ -13,6 +13,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 Value = ast.expr | None
+Values = Mapping[str, ast.expr]
+"""Arguments that may stand wherever their parameters do, by the parameter."""
 SCOPES = (ast.FunctionDef, ast.Lambda)
 LOOPS = (ast.For, ast.While)
 LATER = (*SCOPES, ast.GeneratorExp)
@@ -101,11 +103,12 @@ def _put_in_place(module: ast.Module, function: ast.FunctionDef) -> bool:
     site = _only_call(module, function)
     if site is None or not _is_plain(function, site.call) or not _has_plain_names(module, function):
         return False
-    if _is_captured(module, function, site):
+    values = _values(module, function, site.call)
+    if _is_captured(module, function, site, values):
         return False
     targets = getattr(site.statement, "targets", [])
     is_whole = isinstance(site.statement, (ast.Expr, ast.Assign, ast.Return)) and len(targets) < 2
-    if not (is_whole and _put_statements(module, function, site)) and not _put_expression(module, function, site):
+    if not (is_whole and _put_statements(function, site, values)) and not _put_expression(function, site, values):
         return False
     module.body.remove(function)
     return True
@@ -158,7 +161,7 @@ def _has_plain_names(module: ast.Module, function: ast.FunctionDef) -> bool:
     )
 
 
-def _is_captured(module: ast.Module, function: ast.FunctionDef, site: _Site) -> bool:
+def _is_captured(module: ast.Module, function: ast.FunctionDef, site: _Site, values: Values) -> bool:
     """Whether a name would mean something else where the call is, or by the time that it is read."""
     inner = {*ast.walk(function)}
     outside = [node for node in {*ast.walk(module)} - inner if isinstance(node, (*SCOPES, ast.comprehension))]
@@ -167,30 +170,29 @@ def _is_captured(module: ast.Module, function: ast.FunctionDef, site: _Site) -> 
     if hidden & free or any(isinstance(owner, CLOSED) for owner in site.owners):
         return True
     later = {name for node in inner - {function} if isinstance(node, LATER) for name in _read_in(node) - _set_in(node)}
-    own = later & (_bound(function) | {*_parameters(function)} - {*_values(module, function, site.call)})
+    own = later & (_bound(function) | {*_parameters(function)} - {*values})
     if (site.loops and own) or (later and any(isinstance(owner, COMPREHENSIONS) for owner in site.owners)):
         return True
-    given = [value for name, value in _values(module, function, site.call).items() if name in later]
+    given = [value for name, value in values.items() if name in later]
     stores = _around(site)
     loops = [node for owner in site.owners for node in _of_scope(owner) if isinstance(node, LOOPS)]
     again = {name for name in stores if stores.count(name) > 1}.union(*map(_set_in, loops))
     return any(again & _read_in(value) for value in given)
 
 
-def _put_statements(module: ast.Module, function: ast.FunctionDef, site: _Site) -> bool:
+def _put_statements(function: ast.FunctionDef, site: _Site, values: Values) -> bool:
     """Puts what a call does, as statements, in the place of the statement that it is."""
     statement, owner = site.owners[:2]
     assert isinstance(statement, ast.stmt)
     for _, statements in ast.iter_fields(owner):
         if isinstance(statements, list) and statement in statements:
             place = statements.index(statement)
-            statements[place : place + 1] = _body(module, function, site, statement) or [ast.Pass()]
+            statements[place : place + 1] = _body(function, site, statement, values) or [ast.Pass()]
             return True
     return False
 
 
-def _body(module: ast.Module, function: ast.FunctionDef, site: _Site, statement: ast.stmt) -> list[ast.stmt]:
-    call, values = site.call, _values(module, function, site.call)
+def _body(function: ast.FunctionDef, site: _Site, statement: ast.stmt, values: Values) -> list[ast.stmt]:
     own = _bound(function) | {*_parameters(function)} - {*values}
     names = {name: f"{name}_of_{function.name}" for name in own}
     last = function.body[-1]
@@ -203,7 +205,7 @@ def _body(module: ast.Module, function: ast.FunctionDef, site: _Site, statement:
         # What is returned has the name that it is given from the beginning.
         if isinstance(local, ast.Name) and local.id in own and isinstance(name, ast.Name) and name.id in new:
             names[local.id] = name.id
-    given = zip(_parameters(function), call.args, strict=True)
+    given = zip(_parameters(function), site.call.args, strict=True)
     first = [_assign(ast.Name(names[name], ast.Store()), value) for name, value in given if name not in values]
     replace = _Replace(names, values, is_global=site.is_global)
     body = [*first, *(replace.visit(it) for it in function.body if it is not last or returned is None)]
@@ -243,11 +245,11 @@ def _assign(target: ast.expr, value: ast.expr) -> ast.Assign:
     return ast.Assign([target], value)
 
 
-def _put_expression(module: ast.Module, function: ast.FunctionDef, site: _Site) -> bool:
+def _put_expression(function: ast.FunctionDef, site: _Site, values: Values) -> bool:
     """Puts a function that is one expression in the place of a call within another one."""
     (only, *others) = function.body
-    values = dict(zip(_parameters(function), site.call.args, strict=True))
-    moved = [name for name in values if name not in _values(module, function, site.call)]
+    given = dict(zip(_parameters(function), site.call.args, strict=True))
+    moved = [name for name in given if name not in values]
     if others or not isinstance(only, ast.Return) or only.value is None:
         return False
     if len(moved) > 1 or any(isinstance(node, ast.NamedExpr) for node in ast.walk(only.value)):
@@ -255,8 +257,8 @@ def _put_expression(module: ast.Module, function: ast.FunctionDef, site: _Site) 
     if moved and not (_is_read_once(only.value, moved[0]) and _is_read_first(only.value, moved[0])):
         return False
     names = {name: f"{name}_of_{function.name}" for name in _bound(function)}
-    expression = _Replace(names, values, is_global=False).visit(only.value)
-    _Put(site.call, expression).visit(module)
+    expression = _Replace(names, given, is_global=False).visit(only.value)
+    _Put(site.call, expression).visit(site.owners[-1])
     return True
 
 
@@ -281,8 +283,7 @@ def _is_read_first(expression: ast.AST, name: str) -> bool:
     return False
 
 
-def _values(module: ast.Module, function: ast.FunctionDef, call: ast.Call) -> dict[str, ast.expr]:
-    """Arguments that may stand wherever their parameters do, by the parameter."""
+def _values(module: ast.Module, function: ast.FunctionDef, call: ast.Call) -> Values:
     given = zip(_parameters(function), call.args, strict=True)
     return {name: value for name, value in given if _is_pure(module, value) and name not in _bound(function)}
 
