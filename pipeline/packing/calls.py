@@ -20,8 +20,7 @@ LOOPS = (ast.For, ast.While)
 LATER = (*SCOPES, ast.GeneratorExp)
 """What may read a name when it has another value by then."""
 READ = (ast.Name, ast.Constant, ast.Attribute, ast.UnaryOp)
-
-
+"""What may be computed a little earlier or later."""
 STRANGE = (
     *(ast.ClassDef, ast.AsyncFunctionDef, ast.Import, ast.ImportFrom, ast.Try, ast.With, ast.Match),
     *(ast.Global, ast.Delete, ast.AnnAssign, ast.Yield, ast.YieldFrom, ast.Await),
@@ -129,8 +128,7 @@ def _only_call(module: ast.Module, function: ast.FunctionDef) -> _Site | None:
 
 def _is_plain(function: ast.FunctionDef, call: ast.Call) -> bool:
     """Whether arguments are passed by place, and nothing happens at the call but the body, which ends at its end."""
-    inner = [node for statement in function.body for node in _of_this_function(statement)]
-    returns = [node for node in inner if isinstance(node, ast.Return)]
+    returns = [node for node in _of_scope(function) if isinstance(node, ast.Return)]
     return (
         not function.decorator_list
         and not call.keywords
@@ -354,14 +352,6 @@ def _set_by(node: ast.AST) -> list[str]:
 
 def _read_in(node: ast.AST) -> set[str]:
     return {it.id for it in ast.walk(node) if isinstance(it, ast.Name) and isinstance(it.ctx, ast.Load)}
-
-
-def _of_this_function(node: ast.AST) -> Iterator[ast.AST]:
-    """A node and all below it, those of functions within left out."""
-    yield node
-    if not isinstance(node, SCOPES):
-        for child in ast.iter_child_nodes(node):
-            yield from _of_this_function(child)
 
 
 class _Replace(ast.NodeTransformer):
