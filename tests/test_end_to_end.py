@@ -138,7 +138,7 @@ def test_programs_run_by_plain_python_where_this_package_is_not(
     trained = [row for row in rows if row["status"] == "ok" and not row["model"].endswith("random-1")]
     items = items_of(catalog.task("chain-sum"), Evaluation(validation_items=3, test_items=4))
     inputs = [dict(example.input) for split in ("validation", "test") for example in items[split]]
-    for family in ("icl", "subset", "lora", "blora", "tuner", "reweight"):
+    for family in ("icl", "lora"):
         row = next(row for row in trained if row["family"] == family)
         ids = write_inputs(workplace / "inputs.jsonl", inputs)
         with (workplace / "inputs.jsonl").open() as source, (workplace / "outputs.jsonl").open("w") as target:
@@ -199,7 +199,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_programs(workplace: Path, study
     other = Study(workplace / "killed" / "tiny")
     seen: dict[Path, int] = {}
     moments = random.Random(1)
-    for _ in range(5):
+    for _ in range(4):
         run = subprocess.Popen(
             [sys.executable, "-m", "pipeline.cli", "run", "few.yaml", "--results", "killed"],
             cwd=workplace,

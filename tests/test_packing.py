@@ -32,14 +32,14 @@ CASES = {
     "head": PROMPT | {"STEP": 0.01},
     "terms": PROMPT | {"RANK": 2},
     "tuner": PROMPT | {"CONFIG": '{"peft_type":"VERA","r":1,"target_modules":"all-linear"}', "SEED": 1, "STEP": 0.01},
-    "gains": PROMPT | {"LETTERS": b"CAC", "NUMBERS": 9, "SEED": 1, "STEP": 0.01},
+    "gains": PROMPT | {"NUMBERS": 9, "SEED": 1, "SLOTS": 9, "ZEROS": 7, "LEAST": 0.99, "RANGE": 0.02},
     "reweighted": ANSWER
     | HEAD
     | ADAPTER
     | {"STOPS": 2, "EXAMPLES": 64, "EXAMPLES_BYTES": 3, "LR": 0.001, "STEP": 0.01},
 }
 
-WITHOUT_PAYLOAD = ("copy", "constant", "prompt", "lines", "gains")
+WITHOUT_PAYLOAD = ("copy", "constant", "prompt", "lines")
 
 FROZEN = {
     "copy": "84add63a6c7dfc736f582c5d177bdfd0f86576cd8837fce5ba0e7c4e96f1ab0e",
@@ -54,7 +54,7 @@ FROZEN = {
     "head": "0946be98144d68be02515559f15ed2a66dcfca2b617d78c101a626e04c7e8f4e",
     "terms": "fd39d6927f625d78d0c1be934dccfa6008f62e2009249fa72cf24d2ef871a0da",
     "tuner": "eba580381d7baa90f15aa8074d38e388c85debe709a8885ca334bf59c7f3bd26",
-    "gains": "5f7ca38b100b8e3ab1ce50865876425283b2b352845b1d5638d0944631e2f41f",
+    "gains": "8ff7e07cbbb558cc627af6527d91b6c529fe07a027ab2c6b991b957e3fb18b53",
     "reweighted": "4618e058886c0d6cc9477b0047c728328be6bfa8fd25d34b1baecd7cb92aefd4",
 }
 

@@ -1,16 +1,14 @@
-"""Numbers as -1, 0 or 1 times one value, and these as letters of a source."""
+"""Numbers as -1, 0 or 1 times one value, and these as one large whole number."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 Signs = npt.NDArray[np.int8]
-
-IN_A_LETTER = 3
-FIRST_LETTER = 54
-"""Of 27 letters in a row that no source has to escape; 54 is a multiple of 27, which saves the decoder a difference."""
 
 
 def nearest_kept(numbers: Floats) -> int:
@@ -31,11 +29,35 @@ def largest(numbers: Floats, kept: int) -> Signs:
     return signs
 
 
-def letters(signs: Signs) -> bytes:
-    """A letter for each three signs, as the decoder `gains` reads them; deflate is their entropy code.
+class CodedSigns(NamedTuple):
+    """Signs as the decoder `gains` reads them.
 
-    Three, because a code of deflate has at least one bit, and a sign is often worth less.
+    Attributes:
+        payload: the whole number that they are.
+        slots: one of these stands for -1, one for 1, and all others for 0.
     """
-    digits = np.pad(signs + 1, (0, -len(signs) % IN_A_LETTER), constant_values=1).reshape(-1, IN_A_LETTER)
-    powers = 3 ** np.arange(IN_A_LETTER)
-    return bytes((FIRST_LETTER + digits @ powers).tolist())
+
+    payload: bytes
+    slots: int
+
+
+def code_signs(signs: Signs) -> CodedSigns:
+    """Codes signs by asymmetric numeral systems (Duda, arXiv 1311.2540).
+
+    The state is a whole number without bounds, so that nothing is ever moved out of it; of all whole numbers of slots
+    the one is taken that gives the shortest code.
+    """
+    kept = int(np.count_nonzero(signs))
+    best = 2 * len(signs) // max(kept, 1)
+    least = 2 if kept == len(signs) else 3  # without a slot for 0 there are no zeros
+    states = {slots: _state(signs, slots) for slots in range(max(best, least), max(best, least) + 2)}
+    slots = min(states, key=lambda it: states[it])
+    return CodedSigns(states[slots].to_bytes((states[slots].bit_length() + 7) // 8), slots)
+
+
+def _state(signs: Signs, slots: int) -> int:
+    """State from which a decoder reads these signs, the first one first."""
+    zeros, state = slots - 2, 1
+    for sign in reversed(signs.tolist()):
+        state = state * slots + (sign > 0) if sign else state // zeros * slots + state % zeros + 2
+    return state

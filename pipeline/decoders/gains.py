@@ -9,17 +9,27 @@ from pipeline.decoder_parts.generate import answer_prompt
 
 PROMPT = "Question: {question}\nAnswer:"
 STOP = "\n"
-LETTERS = b"CCC"
 NUMBERS = 9
 SEED = 1
-STEP = 0.01
+SLOTS = 9
+ZEROS = 7
+LEAST = 0.99
+RANGE = 0.02
 MAX_NEW_TOKENS = 32
+PAYLOAD_BYTES = 0
 
 base = text_pipeline(sys.argv[1])
-# Three signs in a letter, see `pipeline.coding.ternary`.
-gains = 1 + STEP * torch.tensor([letter // 3**place % 3 - 1 for letter in LETTERS for place in range(3)])
+code = int.from_bytes(open(sys.argv[0], "rb").read(PAYLOAD_BYTES))
+gains = []
+while code > 1:
+    # Asymmetric numeral systems, see `pipeline.coding.ternary`; half the range is a gain of 1.
+    code, slot = divmod(code, SLOTS)
+    if slot > 1:
+        code = code * ZEROS + slot - 2
+        slot = 0.5
+    gains += [slot * RANGE + LEAST]
 torch.manual_seed(SEED)
 for weight in base.model.parameters():
     if weight.dim() < 2:
-        weight.data *= gains[torch.randint(NUMBERS, weight.shape)]
+        weight.data *= torch.tensor(gains)[torch.randint(NUMBERS, weight.shape)]
 answer_prompt(base, PROMPT, STOP, MAX_NEW_TOKENS)

@@ -81,7 +81,7 @@ class Gains:
     """One training run, and one with rounded numbers for each cell."""
 
     name = "gains"
-    version = 4
+    version = 5
     view = "parametric"
     parameters = Parameters
     size = "kept"
@@ -177,15 +177,20 @@ def _longest(
     import numpy as np
 
     from pipeline.adapt.shared_gains import Rounding
-    from pipeline.coding.ternary import largest, letters, nearest_kept
+    from pipeline.coding.ternary import code_signs, largest, nearest_kept
 
     magnitudes = np.sort(np.abs(numbers))[::-1]
 
     def packed(kept: int) -> Packed:
         rounds = rounding or Rounding(float(magnitudes[kept - 1]), float(f"{magnitudes[:kept].mean():.2g}"))
-        signs = largest(numbers, kept)
-        program = pack("pipeline.decoders.gains", {**constants, "LETTERS": letters(signs), "STEP": rounds.step})
-        return Packed(program, kept, rounds)
+        coded = code_signs(largest(numbers, kept))
+        values = {
+            "SLOTS": coded.slots,
+            "ZEROS": coded.slots - 2,
+            "LEAST": round(1 - rounds.step, 9),
+            "RANGE": round(2 * rounds.step, 9),
+        }
+        return Packed(pack("pipeline.decoders.gains", {**constants, **values}, coded.payload), kept, rounds)
 
     most = int((magnitudes >= rounding.least).sum()) if rounding else nearest_kept(numbers)
     wanted: Any = cell.parameters["kept"]
