@@ -39,7 +39,7 @@ GRID_OF_TWO = """
 study: two
 tasks: [chain-sum]
 models: [{model}]
-programs: [{{family: baseline}}, {{family: icl, shots: 1}}]
+programs: [{{family: baseline}}, {{family: trivial, reply: copy}}]
 evaluation: {{validation_items: 2, test_items: 2}}
 """
 GRID = """\
