@@ -95,8 +95,9 @@ def expected_seconds(
         num_parameters: weights of each base model, by its label.
     """
     guesses = _guesses(cells, group_ids, states, num_parameters)
-    kinds = [(cell.task, cell.model, cell.family) for cell in cells]
-    ratios: dict[tuple[str, str, str], list[float]] = {kind: [] for kind in kinds}
+    # Of all examples a guess does not know the number: how far off it is says nothing of cells with some.
+    kinds = [(cell.task, cell.model, cell.family, isinstance(cell.parameters.get("examples"), str)) for cell in cells]
+    ratios: dict[tuple[str, str, str, bool], list[float]] = {kind: [] for kind in kinds}
     for kind, cell, state, guess in zip(kinds, cells, states, guesses, strict=True):
         known = ratios[kind]
         if state.name == DONE and len(known) < SAMPLED_SHARDS and cell.cell_id is not None:

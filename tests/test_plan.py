@@ -237,6 +237,26 @@ def test_training_that_a_group_shares_is_counted_once(tmp_path: Path, monkeypatc
     assert 3600 * again.expected_hours == pytest.approx(3 * answers + (3 + 1 + 2 * 2) * one_pass)
 
 
+def test_how_long_all_examples_took_says_nothing_of_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TCX_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        "study: both\ntasks: [chain-sum]\nmodels: [smollm2-135m]\nprograms:\n"
+        "  - {family: subset, examples: [16, all], epochs: [1, 2]}\n"
+    )
+    stage("smollm2-135m", "a" * 64)
+    plan = make_plan(path, str(tmp_path))
+    costs = {(row.cell.parameters["examples"], row.cell.parameters["epochs"]): row.cost_seconds for row in plan.rows}
+    done = next(
+        row for row in plan.rows if (row.cell.parameters["examples"], row.cell.parameters["epochs"]) == ("all", 1)
+    )
+    finish(plan, str(done.cell.cell_id), done.cost_seconds / 10)
+    for row in make_plan(path, str(tmp_path)).rows:
+        examples, epochs = row.cell.parameters["examples"], row.cell.parameters["epochs"]
+        factor = 1 if examples == 16 else 0.1
+        assert row.cost_seconds == pytest.approx(factor * costs[examples, epochs], rel=0.3)
+
+
 def test_a_program_that_samples_is_expected_to_take_as_many_times_as_long(grid: Path) -> None:
     cell = next(row.cell for row in make_plan(grid, None).rows if row.cell.family == "baseline")
     one, eight = (guessed_seconds(replace(cell, parameters={"samples": number}), "inference", 3e9) for number in (1, 8))
