@@ -1,10 +1,10 @@
 """Trained tokens a second: the loop of the encoders against transformers' Trainer with peft.
 
-    python benchmarks/training_speed.py [--json] [--task en-fr-software] [--examples 64]
+    python benchmarks/training_speed.py [--json] [--task en-fr-software] [--examples 64] [--bf16]
 
-Both train the same LoRA of rank 8 with AdamW on the same examples in the same batches, in fp32, on one thread, with the
-packaged SmolLM2-135M; loading comes before the clock starts. The Trainer is used as it comes: examples of a batch
-padded to the longest one by its own collator. Tokens are those of the examples, without padding.
+Both train the same LoRA of rank 8 with AdamW on the same examples in the same batches, on one thread, in fp32 or bf16,
+with the packaged SmolLM2-135M; loading comes before the clock starts. The Trainer is used as it comes: examples of a
+batch padded to the longest one by its own collator. Tokens are those of the examples, without padding.
 The two take turns, and the ratio is the median over the turns. Time is that of the processor: whatever else runs on the
 machine does not count.
 """
@@ -56,6 +56,7 @@ def theirs(model: Any, tokenizer: Any, training: Training, folder: Path) -> floa
         num_train_epochs=1,
         learning_rate=LR,
         use_cpu=not torch.cuda.is_available(),
+        bf16=training.bf16,
         report_to=[],
         save_strategy="no",
         logging_strategy="no",
@@ -69,7 +70,7 @@ def theirs(model: Any, tokenizer: Any, training: Training, folder: Path) -> floa
     return time.process_time() - started
 
 
-def measure(task_name: str, num_examples: int, turns: int) -> dict[str, Any]:
+def measure(task_name: str, num_examples: int, turns: int, *, bf16: bool) -> dict[str, Any]:
     """Seconds and tokens a second of both."""
     torch.set_num_threads(1)
     model, tokenizer = load(str(stage(parse_model("smollm2-135m", Path())).folder))
@@ -80,7 +81,7 @@ def measure(task_name: str, num_examples: int, turns: int) -> dict[str, Any]:
         lr=LR,
         epochs=1,
         batch=BATCH,
-        bf16=False,
+        bf16=bf16,
         seed=SEED,
     )
     tokens = sum(len(training.head) + len(example.tokens) for example in training.examples)
@@ -138,9 +139,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--task", default="en-fr-software", help="whose train split is learned from")
     parser.add_argument("--examples", type=int, default=64, help="examples that are trained on, once")
+    parser.add_argument("--bf16", action="store_true", help="products in bfloat16, sums in fp32")
     parser.add_argument("--turns", type=int, default=5, help="how often each of the two is measured")
     options = parser.parse_args()
-    measured = measure(options.task, options.examples, options.turns)
+    measured = measure(options.task, options.examples, options.turns, bf16=options.bf16)
     if options.json:
         print(json.dumps(measured))
         return

@@ -69,9 +69,12 @@ def attend_by_text(
     outputs = []
     # Split, not sliced: the gradient of each slice would be as long as the line.
     parts = zip(*(torch.split(tensor, lengths, dim=2) for tensor in (query, key, value)), strict=True)
-    for start, end, (queries, keys, values) in zip(starts, ends, parts, strict=True):
-        # Where the last token sees the first one, no window cuts the text: it is plainly causal, and needs no mask.
-        is_whole = bool(attention_mask[0, 0, end - 1, start])
-        mask = None if is_whole else attention_mask[:, :, start:end, start:end]
-        outputs.append(sdpa_attention_forward(module, queries, keys, values, mask, **options)[0])
-    return torch.cat(outputs, dim=1), None
+    # Its gradients take nine times as long in bfloat16 as in fp32, on a processor that has products in bfloat16.
+    with torch.autocast(query.device.type, enabled=False):
+        for start, end, of_text in zip(starts, ends, parts, strict=True):
+            # Where the last token sees the first one, no window cuts the text: it is plainly causal, and needs no mask.
+            is_whole = bool(attention_mask[0, 0, end - 1, start])
+            mask = None if is_whole else attention_mask[:, :, start:end, start:end]
+            queries, keys, values = (tensor.float() for tensor in of_text)
+            outputs.append(sdpa_attention_forward(module, queries, keys, values, mask, **options)[0])
+    return torch.cat(outputs, dim=1).to(query.dtype), None

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import DeepSpeedPlugin, GradientAccumulationPlugin, InitProcessGroupKwargs
+from torch import nn
 
 from pipeline.adapt.attention import attends_by_text
 from pipeline.adapt.processes import backend, rank, world_size
@@ -36,6 +37,7 @@ class Replicated:
         self._bf16 = bf16
         self._accelerator = _accelerator(accumulation, None)
         self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
+        self._in_fp32 = _to_bf16_once(model) if bf16 else []
 
     @property
     def device(self) -> torch.device:
@@ -104,7 +106,9 @@ class Replicated:
         self._optimizer.load_state_dict(state["optimizer"])
 
     def close(self) -> None:
-        """Lets go of what is held besides the model."""
+        """Lets go of what is held besides the model, which has the weights again that it had."""
+        for module, weight in self._in_fp32:
+            module.weight = weight
         self._accelerator.free_memory()
 
 
@@ -130,6 +134,7 @@ class Sharded(Replicated):
         self.weights = list(weights)
         self.attends_by_text = attends_by_text(model)
         self._bf16 = False  # DeepSpeed's own: weights in bf16, and a copy in fp32 that is stepped
+        self._in_fp32 = []
         settings = json.loads(configuration.read_text()) | {
             "train_micro_batch_size_per_gpu": micro_batch,
             "gradient_accumulation_steps": accumulation,
@@ -202,6 +207,22 @@ def _accelerator(accumulation: int, plugin: DeepSpeedPlugin | None) -> Accelerat
     if accelerator.num_processes != world_size():
         raise RuntimeError(f"accelerate sees {accelerator.num_processes} of {world_size()} processes")
     return accelerator
+
+
+def _to_bf16_once(model: Any) -> list[tuple[nn.Linear, Any]]:
+    """Rounds the matrices that are not trained, which autocast would do again in every step.
+
+    Returns:
+        Modules, and the weights in fp32 that they had.
+    """
+    frozen: list[tuple[nn.Linear, Any]] = [
+        (module, module.weight)
+        for module in model.modules()
+        if isinstance(module, nn.Linear) and module.weight.dtype == torch.float32 and not module.weight.requires_grad
+    ]
+    for module, weight in frozen:
+        module.weight = nn.Parameter(weight.to(torch.bfloat16), requires_grad=False)
+    return frozen
 
 
 def _num_bytes(state: Any) -> int:
