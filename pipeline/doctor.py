@@ -88,7 +88,7 @@ def _isolation() -> Finding:
     from pipeline.errors import ProgramError
     from pipeline.runner import Runner
 
-    if not find_spec("zopfli"):
+    if not (find_spec("zopfli") and find_spec("deflate")):
         return Finding(name="isolation", ok=False, text="not tried: packages for running cells are missing")
     from pipeline.packing import pack
 

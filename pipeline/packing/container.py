@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Mapping
 
 from pipeline.packing.link import Constant, link, placeholders
+from pipeline.packing.spelling import respell
 from pipeline.protocols import Program
 
 MEMBER = b"__main__.py"
@@ -37,7 +38,7 @@ def pack(
         parts: function -> the decoder part it is taken from, where it is not the one that the decoder imports.
     """
     size = {"PAYLOAD_BYTES": len(payload)} if "PAYLOAD_BYTES" in placeholders(decoder) else {}
-    deflated, source_bytes, checksum = _squeeze(minify(link(decoder, {**constants, **size}, parts)))
+    deflated, source_bytes, checksum = _squeeze(respell(minify(link(decoder, {**constants, **size}, parts))))
     fields = struct.pack("<HHHHHLLLHH", 20, 0, 8, 0, 33, checksum, len(deflated), source_bytes, len(MEMBER), 0)
     local = b"PK\3\4" + fields + MEMBER
     central = b"PK\1\2" + struct.pack("<H", 20) + fields + struct.pack("<HHHLL", 0, 0, 0, 0, len(payload)) + MEMBER
@@ -90,10 +91,11 @@ def minify(source: str) -> str:
 @functools.lru_cache(maxsize=256)
 def _squeeze(source: str) -> tuple[bytes, int, int]:
     """Raw deflate stream of a source, its size before, and its CRC-32."""
+    import deflate
     import zopfli.zlib
 
     raw = source.encode()
-    compressed = zopfli.zlib.compress(raw, numiterations=50)
-    deflated = compressed[2:-4]
+    streams = [deflate.deflate_compress(raw, level) for level in range(1, 13)]
+    deflated = min([zopfli.zlib.compress(raw, numiterations=50)[2:-4], *streams], key=len)
     assert zlib.decompress(deflated, -15) == raw
     return deflated, len(raw), zlib.crc32(raw)

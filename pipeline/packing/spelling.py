@@ -1,0 +1,176 @@
+"""Another spelling of a minified source that deflate makes shorter: the same syntax tree but for the names.
+
+A minifier counts characters, and to it all letters are alike. To deflate a letter that the source is full of is
+cheap, a new one takes a place in its table, and some make a repeated text longer.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import functools
+import io
+import random
+import string
+import tokenize
+from collections.abc import Iterator, Mapping, Sequence
+
+REFLECTION = {"locals", "globals", "vars", "eval", "exec"}
+STARTS = 4
+"""How often the letters are searched for, each time in another order."""
+
+
+def respell(source: str) -> str:
+    """The source without parentheses that change nothing, and with cheap letters for its names."""
+    return _with_cheap_names(_without_parentheses(source))
+
+
+def _without_parentheses(source: str) -> str:
+    """The source without those pairs of parentheses that its syntax tree is the same without."""
+    tree = ast.dump(ast.parse(source))
+    open_places: list[int] = []
+    for token, first, _ in [*_tokens(source)]:
+        if token.string == "(":
+            open_places.append(first)
+        elif token.string == ")":
+            start = open_places.pop()
+            # A blank holds the place of each, so that the places of other tokens stay.
+            bare = f"{source[:start]} {source[start + 1 : first]} {source[first + 1 :]}"
+            if _dump(bare) == tree:
+                source = bare
+    return _without_blanks(source, tree)
+
+
+def _without_blanks(source: str, tree: str) -> str:
+    """The source without those blanks between tokens that its syntax tree is the same without."""
+    place = 0
+    while (place := source.find(" ", place)) >= 0:
+        shorter = source[:place] + source[place + 1 :]
+        if _dump(shorter) == tree:
+            source = shorter
+        else:
+            place += 1
+    return source
+
+
+def _dump(source: str) -> str:
+    """The syntax tree, empty where there is none."""
+    try:
+        return ast.dump(ast.parse(source))
+    except SyntaxError:
+        return ""
+
+
+def _with_cheap_names(source: str) -> str:
+    """The source with its one-letter names exchanged for other letters, one to one, where that makes it shorter.
+
+    Numbers have no say in it, so that programs of one decoder with other numbers have the same names.
+    """
+    tree = ast.parse(source)
+    own = _own_names(tree)
+    taken = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - own
+    spelled = _cheapest(tuple(_cut(source, own, is_plain=True)), frozenset(taken))
+    renamed = _join(_cut(source, own, is_plain=False), spelled)
+    # A name that is known in another way as well, in an f-string or of an exception, is not renamed everywhere.
+    return renamed if _dump(renamed) == ast.dump(_Rename(spelled).visit(tree)) else source
+
+
+def _own_names(tree: ast.Module) -> set[str]:
+    """Names of one letter that the source defines, and that nothing knows but by these names."""
+    bound, known = set(), {*dir(builtins)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) or (isinstance(node, ast.Name) and node.id in REFLECTION):
+            return set()
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            bound.add(node.id)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.FunctionDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.keyword):
+            known.add(str(node.arg))
+        elif isinstance(node, ast.alias):
+            known.add(node.asname or node.name)
+    return {name for name in bound - known if len(name) == 1}
+
+
+def _tokens(source: str) -> Iterator[tuple[tokenize.TokenInfo, int, int]]:
+    """Tokens, and where they begin and end in the source."""
+    starts = [0]
+    for line in source.split("\n"):
+        starts.append(starts[-1] + len(line) + 1)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        first, last = (starts[row - 1] + column for row, column in (token.start, token.end))
+        yield token, first, last
+
+
+def _cut(source: str, names: set[str], *, is_plain: bool) -> list[str]:
+    """The source in pieces of which every second one is one of `names`; where it is plain all numbers are 1."""
+    pieces, end, before = [""], 0, ""
+    for token, first, last in _tokens(source):
+        if token.type == tokenize.NAME and token.string in names and before != ".":
+            pieces[-1] += source[end:first]
+            pieces += [token.string, ""]
+            end = last
+        elif token.type == tokenize.NUMBER and is_plain:
+            pieces[-1] += f"{source[end:first]}1"
+            end = last
+        before = token.string
+    pieces[-1] += source[end:]
+    return pieces
+
+
+def _join(pieces: Sequence[str], spelled: Mapping[str, str]) -> str:
+    return "".join(spelled[piece] if place % 2 else piece for place, piece in enumerate(pieces))
+
+
+@functools.lru_cache(maxsize=256)
+def _cheapest(pieces: tuple[str, ...], taken: frozenset[str]) -> Mapping[str, str]:
+    """A letter for each name: every letter is tried for every name, until nothing is shorter for another one."""
+    letters = sorted({*string.ascii_letters} - taken)
+    names = sorted({*pieces[1::2]})
+    found = []
+    for start in range(STARTS):
+        order = random.Random(start)
+        best = {name: name for name in names}
+        length, before = _length(_join(pieces, best)), 0
+        while length != before:
+            before = length
+            for name in order.sample(names, len(names)):
+                for letter in order.sample(letters, len(letters)):
+                    # A name that has the letter takes the one that gets free.
+                    other = {it: best[name] if held == letter else held for it, held in best.items()} | {name: letter}
+                    if (tried := _length(_join(pieces, other))) < length:
+                        best, length = other, tried
+        found.append((length, best))
+    return min(found, key=lambda it: it[0])[1]
+
+
+def _length(source: str) -> int:
+    """Bytes that deflate needs, nearly; quickly."""
+    import deflate
+
+    return len(deflate.deflate_compress(source.encode(), 12))
+
+
+class _Rename(ast.NodeTransformer):
+    """Other names for those that a source defines."""
+
+    def __init__(self, spelled: Mapping[str, str]) -> None:
+        self.spelled = spelled
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Name(self.spelled.get(node.id, node.id), node.ctx)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        return ast.arg(self.spelled.get(node.arg, node.arg))
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.name = self.spelled.get(node.name, node.name)
+        return self.generic_visit(node)
+
+    def visit_Global(self, node: ast.Global) -> ast.AST:
+        return ast.Global([self.spelled.get(name, name) for name in node.names])
+
+    def visit_Nonlocal(self, node: ast.Nonlocal) -> ast.AST:
+        return ast.Nonlocal([self.spelled.get(name, name) for name in node.names])
