@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 
 import pytest
 
+from pipeline.packing.reads import without_single_reads
 from pipeline.packing.spelling import respell
 
 
@@ -45,3 +47,30 @@ def test_parentheses_and_rare_letters_go() -> None:
 def test_numbers_do_not_change_the_letters() -> None:
     source = "A,B=100,3\nfor C in range(A):B+=C*A\nprint(B)"
     assert respell(source).replace("100", "7") == respell(source.replace("100", "7"))
+
+
+GONE = (
+    "x = [3, 1]\ny = sorted(x)\nprint(y)",
+    "x = [3, 1]\nfor y in x:\n    print(y)",
+    "import json\nx = 'a'\nprint(json.dumps({'a': x}))",
+    "x = [3, 1]\nprint([y + 1 for y in x])",
+    "def f(a):\n    x = a + 1\n    return [x]\nprint(f(1), f(2))",
+)
+STAYS = (
+    "x = [3, 1]\nprint(x, x)",
+    "x = [3, 1]\nprint(print(0), x)",
+    "a = 1\ndef f():\n    global a\n    a += 1\n    return a\nx = f()\nprint(a, x)",
+    "a = []\nx = a.append(1)\nprint(a[-1], x)",
+    "x = print(1)\ny = 2\nprint(x, y, y)",
+    "x = [3]\nprint((lambda: x)())",
+    "x = [3]\nprint([x for y in range(2)])",
+    "x = print(1)\nwhile x:\n    pass",
+    "x = input if 0 else print\nfalse = 0\nfalse and x(1)\nprint(false)",
+)
+
+
+@pytest.mark.parametrize("source", [*GONE, *STAYS])
+def test_a_value_read_once_goes_where_it_is_read_first(source: str) -> None:
+    shorter = ast.unparse(ast.fix_missing_locations(without_single_reads(ast.parse(source))))
+    assert printed(shorter) == printed(source)
+    assert ("x =" in shorter) == (source in STAYS)
