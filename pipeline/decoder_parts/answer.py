@@ -28,10 +28,10 @@ def answer(
     rows = extend(
         model,
         prefix,
-        [tokenizer(tail.format(**item["input"])).input_ids[skip:] for item in items],
+        [tokenizer(tail.format(**item.pop("input"))).input_ids[skip:] for item in items],
         lambda _, logits: int(logits.argmax()),
         lambda row: stop in tokenizer.decode(row) or row[-1] == tokenizer.eos_token_id or len(row) == max_new_tokens,
     )
     for item, row in zip(items, rows):
-        # True: without special tokens.
-        print(json.dumps({"id": item["id"], "output": tokenizer.decode(row, True).split(stop)[0]}))
+        # What is left of an item is its id. True: without special tokens.
+        print(json.dumps(item | {"output": tokenizer.decode(row, True).split(stop)[0]}))

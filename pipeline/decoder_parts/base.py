@@ -14,7 +14,7 @@ def text_pipeline(folder: str) -> Any:
     One thread, because the sums of two threads round differently and a payload would not decode.
     """
     torch.set_num_threads(1)
-    return transformers.pipeline("text-generation", folder, dtype=torch.float, device=-1)
+    return transformers.pipeline("text-generation", folder, dtype="float", device=-1)
 
 
 def load(folder: str) -> tuple[Any, Any]:

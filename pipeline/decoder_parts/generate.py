@@ -11,7 +11,8 @@ def answer_prompt(base: Any, prompt: str, stop: str, max_new_tokens: int) -> Non
     """Reads all items, answers them greedily in batches of consecutive lines and prints the answers.
 
     The prompt is read anew for every item, and a batch goes on until its last row has ended: `answer` does neither,
-    for 380 bytes more. The end-of-text token pads, for padding is masked, and no answer holds it.
+    for 380 bytes more. Any token may pad, for padding is masked. Nothing ends a row at the stop text, which takes
+    longer and changes nothing that stands before it.
 
     Args:
         base: of `text_pipeline`; its model may have been changed since.
@@ -19,17 +20,17 @@ def answer_prompt(base: Any, prompt: str, stop: str, max_new_tokens: int) -> Non
         stop: an answer ends before this text, or at the end-of-text token.
         max_new_tokens: or after this many tokens.
     """
-    base.tokenizer.pad_token = base.tokenizer.eos_token
+    base.tokenizer.pad_token_id = 0
     items = [*map(json.loads, sys.stdin)]
-    for item, (answer,) in zip(
+    for item, [answer] in zip(
         items,
         base(
-            (prompt.format(**item["input"]) for item in items),
+            (prompt.format(**item.pop("input")) for item in items),
             batch_size=128,
-            return_full_text=False,
+            return_full_text=0,
             max_new_tokens=max_new_tokens,
-            do_sample=False,
-            stop_sequence=stop,
+            do_sample=0,
         ),
     ):
-        print(json.dumps({"id": item["id"], "output": answer["generated_text"].split(stop)[0]}))
+        # What is left of an item is its id, and all that there is of an answer is its text.
+        print(json.dumps(item | {"output": answer.popitem()[1].split(stop)[0]}))

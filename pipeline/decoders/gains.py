@@ -27,9 +27,9 @@ while code > 1:
     if slot > 1:
         code = code * ZEROS + slot - 2
         slot = 0.5
-    gains += [slot * RANGE + LEAST]
+    gains += (slot * RANGE + LEAST,)
 torch.manual_seed(SEED)
 for weight in base.model.parameters():
-    if weight.dim() < 2:
+    if weight.ndim < 2:
         weight.data *= torch.tensor(gains)[torch.randint(NUMBERS, weight.shape)]
 answer_prompt(base, PROMPT, STOP, MAX_NEW_TOKENS)
