@@ -73,7 +73,7 @@ def test_a_program_has_the_trained_numbers_rounded(
 
 
 def test_budgets_are_kept(tmp_path: Path, tiny_model: Path) -> None:
-    budgets = (1500, 2200, 800)
+    budgets = (1500, 2200, 650)
     encoded = encode(Tuned(), tmp_path, tiny_model, *budgets, numbers=2000, shots=1)
     lengths = [len(of.program.content) for of in encoded if of.program is not None]
     assert len(lengths) == 2
