@@ -20,7 +20,7 @@ class Baseline:
     """Answers behind the head of the template."""
 
     name = "baseline"
-    version = 3
+    version = 4
     view = "inference"
     parameters = Parameters
     size = None

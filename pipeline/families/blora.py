@@ -61,7 +61,7 @@ class Blora:
     """One training run and one program a cell."""
 
     name = "blora"
-    version = 3
+    version = 4
     view = "parametric"
     parameters = Parameters
     size = None

@@ -60,7 +60,7 @@ class InContext:
     """
 
     name = "icl"
-    version = 4
+    version = 5
     view = "inference"
     parameters: type = Parameters
     size: str | None = "shots"

@@ -113,7 +113,7 @@ class Start(NamedTuple):
 class Parametric:
     """One training run for all budgets and bits a weight."""
 
-    version = 6
+    version = 7
     view = "parametric"
     size = "bits"
     has_seed = True

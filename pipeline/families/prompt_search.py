@@ -82,7 +82,7 @@ class PromptSearch:
     """
 
     name = NAME
-    version = 4
+    version = 5
     view = "inference"
     parameters = Parameters
     size = "shots"

@@ -56,7 +56,7 @@ class Reweight(Parametric):
     """Coded examples, and one factor for each update and module."""
 
     name = "reweight"
-    version = 4
+    version = 5
     view = "combined"
     parameters = Parameters
     decoder = "pipeline.decoders.reweighted"

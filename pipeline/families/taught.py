@@ -37,7 +37,7 @@ class Taught(subset.Subset):
     """The first examples of a random order are shown, the next ones trained on."""
 
     name = "taught"
-    version = 3
+    version = 4
     parameters = Parameters
     decoder = "pipeline.decoders.taught"
 

@@ -33,7 +33,7 @@ class Trivial:
     """Copies the input, or gives one constant reply."""
 
     name = "trivial"
-    version = 2
+    version = 3
     view = "floor"
     parameters = Parameters
     size = None
