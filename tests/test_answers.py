@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Olmo3Config, Olmo3ForCausalLM
+from tokenizers import Tokenizer
+from transformers import Olmo3Config, Olmo3ForCausalLM, PreTrainedTokenizerFast
 
 from pipeline import catalog
 from pipeline.coding.examples import code_examples
@@ -89,6 +90,27 @@ def test_padding_of_the_tokenizer_does_not_matter(
     given(monkeypatch, QUESTIONS[:3])
     answer_prompt(tiny, HEAD + TAIL, "\n", LIMIT)
     assert outputs(capsys) == wanted and len(wanted) == 3
+
+
+def test_the_token_of_number_0_stays_in_answers(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In several vocabularies it is "!"; here "A", the one thing that this model ever says."""
+    tokenizer = json.loads(tiny.tokenizer.backend_tokenizer.to_str())
+    letters = tokenizer["model"]["vocab"]
+    letters["A"], letters["<eos>"] = letters["<eos>"], letters["A"]
+    tokenizer["added_tokens"] = []
+    tiny.tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(tokenizer)), eos_token="<eos>"
+    )
+    tiny.model.generation_config.eos_token_id = tiny.tokenizer.eos_token_id
+    tiny.model.lm_head = torch.nn.Linear(tiny.model.config.hidden_size, len(letters))
+    torch.nn.init.zeros_(tiny.model.lm_head.weight)
+    torch.nn.init.zeros_(tiny.model.lm_head.bias).data[0] = 1
+    assert tiny.tokenizer.convert_tokens_to_ids("A") == 0 != tiny.tokenizer.eos_token_id
+    given(monkeypatch, QUESTIONS[:3])
+    answer_prompt(tiny, HEAD + TAIL, "\n", LIMIT)
+    assert outputs(capsys) == dict.fromkeys("012", "A" * LIMIT)
 
 
 def test_braces_of_a_prefix_are_text() -> None:

@@ -11,8 +11,7 @@ def answer_prompt(base: Any, prompt: str, stop: str, max_new_tokens: int) -> Non
     """Reads all items, answers them greedily in batches of consecutive lines and prints the answers.
 
     The prompt is read anew for every item, and a batch goes on until its last row has ended: `answer` does neither,
-    for some 390 bytes more. The end-of-text token pads, for padding is masked, and an answer loses the
-    token that pads. Nothing ends a row at the stop text, which takes
+    for some 390 bytes more. Any token may pad, for padding is masked. Nothing ends a row at the stop text, which takes
     longer and changes nothing that stands before it.
 
     Args:
@@ -21,7 +20,7 @@ def answer_prompt(base: Any, prompt: str, stop: str, max_new_tokens: int) -> Non
         stop: an answer ends before this text, or at the end-of-text token.
         max_new_tokens: or after this many tokens.
     """
-    base.tokenizer.pad_token = base.tokenizer.eos_token
+    base.tokenizer.pad_token_id = 0
     items = [*map(json.loads, sys.stdin)]
     for item, [answer] in zip(
         items,
