@@ -11,7 +11,7 @@ def answer_prompt(base: Any, prompt: str, stop: str, max_new_tokens: int) -> Non
     """Reads all items, answers them greedily in batches of consecutive lines and prints the answers.
 
     The prompt is read anew for every item, and a batch goes on until its last row has ended: `answer` does neither,
-    for some 390 bytes more. Any token may pad, for padding is masked. Nothing ends a row at the stop text, which takes
+    for some 370 bytes more. Any token may pad, for padding is masked. Nothing ends a row at the stop text, which takes
     longer and changes nothing that stands before it.
 
     Args:
