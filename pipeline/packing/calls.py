@@ -320,12 +320,12 @@ def _set_in(node: ast.AST) -> set[str]:
 def _around(site: _Site) -> list[str]:
     """Every name that is set in the scopes that a call is in, as often as it is."""
     scopes = [owner for owner in site.owners if isinstance(owner, (*SCOPES, ast.Module))]
-    return [name for scope in scopes for node in _of_scope(scope) for name in _set_by(node)]
+    return [name for scope in scopes for node in _of_scope(scope) for name in set_by(node)]
 
 
 def _stores(module: ast.Module) -> list[str]:
     """Every name that is set somewhere, as often as it is."""
-    return [name for node in ast.walk(module) for name in _set_by(node)]
+    return [name for node in ast.walk(module) for name in set_by(node)]
 
 
 def _of_scope(scope: ast.AST) -> Iterator[ast.AST]:
@@ -336,7 +336,7 @@ def _of_scope(scope: ast.AST) -> Iterator[ast.AST]:
             yield from _of_scope(node)
 
 
-def _set_by(node: ast.AST) -> list[str]:
+def set_by(node: ast.AST) -> list[str]:
     """Names that a node sets or deletes, in whatever way, what is within it left out."""
     if isinstance(node, ast.Name):
         return [] if isinstance(node.ctx, ast.Load) else [node.id]
@@ -346,8 +346,15 @@ def _set_by(node: ast.AST) -> list[str]:
         return [node.asname or node.name.split(".")[0]]
     if isinstance(node, (ast.Global, ast.Nonlocal)):
         return node.names
-    name = getattr(node, "name", None)  # of a function, a class, an exception, a pattern
-    return [name] if name else []
+    name = getattr(node, "name", None) or getattr(node, "rest", None)  # of a function, a class, an exception, a pattern
+    return [name] if isinstance(name, str) else []
+
+
+def passes_by_name(node: ast.AST) -> bool:
+    """Whether arguments of unknown names are passed or taken: of any function, but those of `format` are of a text."""
+    if isinstance(node, ast.Call) and any(keyword.arg is None for keyword in node.keywords):
+        return not (isinstance(node.func, ast.Attribute) and node.func.attr == "format")
+    return isinstance(node, ast.arguments) and node.kwarg is not None
 
 
 def _read_in(node: ast.AST) -> set[str]:
