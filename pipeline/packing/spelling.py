@@ -15,9 +15,15 @@ import string
 import tokenize
 from collections.abc import Iterator, Mapping, Sequence
 
+from pipeline.packing.calls import passes_by_name, set_by
+
 REFLECTION = {"locals", "globals", "vars", "eval", "exec"}
 STARTS = 4
 """How often the letters are searched for, each time in another order."""
+OLDEST = (3, 11)
+"""The version of Python that must understand a program; later ones allow `except A, B:` without parentheses."""
+STRINGS = {tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
+"""What texts are in; from Python 3.12 on an f-string is many tokens."""
 
 
 def respell(source: str) -> str:
@@ -30,6 +36,8 @@ def _without_parentheses(source: str) -> str:
     tree = ast.dump(ast.parse(source))
     open_places: list[int] = []
     for token, first, _ in [*_tokens(source)]:
+        if token.type != tokenize.OP:
+            continue
         if token.string == "(":
             open_places.append(first)
         elif token.string == ")":
@@ -43,20 +51,24 @@ def _without_parentheses(source: str) -> str:
 
 def _without_blanks(source: str, tree: str) -> str:
     """The source without those blanks between tokens that its syntax tree is the same without."""
-    place = 0
-    while (place := source.find(" ", place)) >= 0:
-        shorter = source[:place] + source[place + 1 :]
-        if _dump(shorter) == tree:
-            source = shorter
-        else:
-            place += 1
+    strings = [range(first, last) for token, first, last in _tokens(source) if token.type in STRINGS]
+    within = {place for string in strings for place in string}
+    for place in reversed(range(1, len(source) - 1)):
+        if source[place] == " " and place not in within and not _runs_together(source[place - 1], source[place + 1]):
+            shorter = source[:place] + source[place + 1 :]
+            source = shorter if _dump(shorter) == tree else source
     return source
 
 
+def _runs_together(before: str, after: str) -> bool:
+    """Whether two letters are one word without the blank between, or a number and a word, of which Python warns."""
+    return (before.isalnum() or before in "._") and (after.isalnum() or after == "_")
+
+
 def _dump(source: str) -> str:
-    """The syntax tree, empty where there is none."""
+    """The syntax tree, empty where there is none: not in every version of Python that programs are for."""
     try:
-        return ast.dump(ast.parse(source))
+        return ast.dump(ast.parse(source, feature_version=OLDEST))
     except SyntaxError:
         return ""
 
@@ -68,8 +80,8 @@ def _with_cheap_names(source: str) -> str:
     """
     tree = ast.parse(source)
     own = _own_names(tree)
-    taken = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - own
-    spelled = _cheapest(tuple(_cut(source, own, is_plain=True)), frozenset(taken))
+    pieces = _cut(source, own, is_plain=True)
+    spelled = _cheapest(tuple(pieces), frozenset(_all_names(tree) - {*pieces[1::2]}))
     renamed = _join(_cut(source, own, is_plain=False), spelled)
     # A name that is known in another way as well, in an f-string or of an exception, is not renamed everywhere.
     return renamed if _dump(renamed) == ast.dump(_Rename(spelled).visit(tree)) else source
@@ -77,21 +89,32 @@ def _with_cheap_names(source: str) -> str:
 
 def _own_names(tree: ast.Module) -> set[str]:
     """Names of one letter that the source defines, and that nothing knows but by these names."""
-    bound, known = set(), {*dir(builtins)}
+    bound, known, parameters = set(), {*dir(builtins)}, set()
+    is_by_name = False
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) or (isinstance(node, ast.Name) and node.id in REFLECTION):
+            return set()
+        if isinstance(node, ast.alias) and node.name == "*":
             return set()
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             bound.add(node.id)
         elif isinstance(node, ast.arg):
-            bound.add(node.arg)
+            parameters.add(node.arg)
         elif isinstance(node, ast.FunctionDef):
             bound.add(node.name)
         elif isinstance(node, ast.keyword):
             known.add(str(node.arg))
         elif isinstance(node, ast.alias):
             known.add(node.asname or node.name)
-    return {name for name in bound - known if len(name) == 1}
+        is_by_name |= passes_by_name(node)
+    known |= parameters if is_by_name else set()
+    return {name for name in (bound | parameters) - known if len(name) == 1}
+
+
+def _all_names(tree: ast.Module) -> set[str]:
+    """Every name that is read or set, in whatever way."""
+    nodes = [*ast.walk(tree)]
+    return {node.id for node in nodes if isinstance(node, ast.Name)}.union(*map(set_by, nodes))
 
 
 def _tokens(source: str) -> Iterator[tuple[tokenize.TokenInfo, int, int]]:
