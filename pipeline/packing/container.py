@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 
+from pipeline.packing.calls import COMPREHENSIONS
 from pipeline.packing.link import Constant, link, placeholders
 from pipeline.packing.spelling import respell
 from pipeline.protocols import Program
@@ -75,13 +76,18 @@ def minify(source: str) -> str:
     """
     import python_minifier  # not in the base install, which plans and reduces only
 
-    imports = [node for node in ast.parse(source).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    tree = ast.parse(source)
+    imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     modules = [alias.asname or alias.name for node in imports for alias in node.names]
+    # The minifier takes what a comprehension sets by `:=` for a name of its own.
+    inner = [it for node in ast.walk(tree) if isinstance(node, COMPREHENSIONS) for it in ast.walk(node)]
+    is_renamed = not any(isinstance(node, ast.NamedExpr) for node in inner)
     return str(
         python_minifier.minify(
             source,
             remove_literal_statements=True,
-            rename_globals=True,
+            rename_locals=is_renamed,
+            rename_globals=is_renamed,
             preserve_globals=[*modules, *dir(builtins)],
             hoist_literals=False,
         )

@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline.packing.calls import without_single_calls
+from pipeline.packing.calls import passes_by_name, set_by, without_single_calls
 from pipeline.packing.reads import without_single_reads
 
 PARTS = "pipeline.decoder_parts"
@@ -185,7 +185,7 @@ def _specialise(module: ast.Module) -> ast.Module:
 def _take_constants(function: ast.FunctionDef, calls: Sequence[ast.Call]) -> bool:
     """Whether an argument could be moved."""
     kept = {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
-    kept |= {node.arg for inner in function.body for node in ast.walk(inner) if isinstance(node, ast.arg)}
+    kept |= {name for inner in function.body for node in ast.walk(inner) for name in _set_otherwise(node)}
     constants: dict[str, Constant] = {}
     for place in reversed(range(len(function.args.args))):
         values = [call.args[place] for call in calls]
@@ -197,6 +197,11 @@ def _take_constants(function: ast.FunctionDef, calls: Sequence[ast.Call]) -> boo
     inline = _Inline(constants)
     function.body = [inline.visit(statement) for statement in function.body]
     return bool(constants)
+
+
+def _set_otherwise(node: ast.AST) -> list[str]:
+    """Names that a node sets, but not by being one."""
+    return [] if isinstance(node, ast.Name) else set_by(node)
 
 
 def _is_called_by_place(function: ast.FunctionDef, calls: Sequence[ast.Call]) -> bool:
@@ -218,13 +223,17 @@ class _Shorten(ast.NodeTransformer):
 
     def __init__(self, module: ast.Module) -> None:
         nodes = [*ast.walk(module)]
-        names = {node.id for node in nodes if isinstance(node, ast.Name)} | {
-            it.arg for it in nodes if isinstance(it, ast.arg)
-        }
+        names = {node.id for node in nodes if isinstance(node, ast.Name)}.union(*map(set_by, nodes))
         self.letters = [letter for letter in string.ascii_lowercase if letter not in names]
-        # Parameters that are known by their names elsewhere.
+        # Parameters that are known by their names elsewhere, or set in another way than by an assignment.
         self.kept = {node.arg for node in nodes if isinstance(node, ast.keyword)}
-        self.kept |= {name for node in nodes if isinstance(node, ast.Nonlocal) for name in node.names}
+        arguments = [node for node in nodes if isinstance(node, ast.arg)]
+        inner = {*nodes}.difference(module.body, arguments)
+        self.kept |= {name for node in inner for name in _set_otherwise(node)}
+        classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+        self.kept |= {name for node in classes for it in ast.walk(node) for name in set_by(it)}
+        if any(passes_by_name(node) for node in nodes):
+            self.kept |= {node.arg for node in arguments}
         self.scopes: list[dict[str, str]] = []
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
