@@ -161,12 +161,57 @@ print([*map(functools.partial(scale, by=2), [[1], [2]])], [call(1) for call in c
 """
 
 
-def test_functions_of_a_decoder_of_ones_own_keep_their_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own_decoder.py").write_text(OWN_DECODER)
+NAMES_OF_ITS_OWN = """\
+def told(value, other):
+    try:
+        value // 0
+    except ZeroDivisionError as a:
+        pass
+    try:
+        value // 0
+    except ZeroDivisionError as other:
+        print(other)
+    return value
+
+
+def kept(row, name):
+    class Row:
+        name = 2
+
+    match row:
+        case [1, *row]:
+            pass
+    return row, Row.name, name
+
+
+def found(row):
+    match row:
+        case [1, *row]:
+            return row
+
+
+print(told(1, 2), told(2, 3), kept([1, 2], 3), kept([2, 2], 4), found([1]), found([1]))
+"""
+ARGUMENTS_BY_NAME = """\
+def less(row, by):
+    return row - by
+
+
+print(less(**{"row": 3, "by": 1}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "source"), [("own", OWN_DECODER), ("names", NAMES_OF_ITS_OWN), ("arguments", ARGUMENTS_BY_NAME)]
+)
+def test_functions_of_a_decoder_of_ones_own_keep_their_meaning(
+    name: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"{name}_decoder.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "program").write_bytes(pack("own_decoder", {}).content)
+    (tmp_path / "program").write_bytes(pack(f"{name}_decoder", {}).content)
     wanted, found = (
-        subprocess.run([sys.executable, "-I", tmp_path / name], capture_output=True, text=True, check=True).stdout
-        for name in ("own_decoder.py", "program")
+        subprocess.run([sys.executable, "-I", tmp_path / file], capture_output=True, text=True, check=True).stdout
+        for file in (f"{name}_decoder.py", "program")
     )
     assert found == wanted != ""

@@ -5,9 +5,14 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import string
+import warnings
+from collections.abc import Collection, Sequence
 
 import pytest
 
+from pipeline.packing import spelling
+from pipeline.packing.container import minify
 from pipeline.packing.reads import without_single_reads
 from pipeline.packing.spelling import respell
 
@@ -28,6 +33,19 @@ MINIFIED = (
     "A=2\nprint(f'{A}',sorted(globals())[:1])",
     "try:1/0\nexcept ZeroDivisionError as A:print(A)\nA=1\nprint(A)",
     "if(A:=5)>3:print(A)\nprint(A if(B:=1)else 0,1 if(not B)else 2)",
+    "print((1)if(2)else 3,(1).real,(4)or 5)",
+    # Names that are set, but never read: a letter of theirs is no letter for another name.
+    "A=1\ntry:1/0\nexcept ZeroDivisionError as t:0\nprint(A,'tt t t te tt')",
+    "A=1\ndef B():\n\timport string as t;return A\nprint(B(),'tt t t te tt')",
+    "A=1\nmatch[1,2]:\n\tcase[1,*t]:print(A,'tt t t te tt')\nprint(A)",
+    "A=1\nmatch{1:2}:\n\tcase{1:2,**t}:print(A,'tt t t te tt')\nprint(A)",
+    "A=1\ndef B(t=2):return A\nprint(B(t=3),'tt t t te tt')",
+    "A=1\nprint(t:=A,dict(t=2),'tt t t te tt')",
+    "A=1\ndef t():0\nprint(A,dict(t=2),'tt t t te tt')",
+    "A=1\nfrom math import*\nprint(A,'ee e e te ee')",
+    # Arguments that are passed by name.
+    "def A(B,C):return B-C\nD=A(**{'B':1,'C':3})\nprint(D)",
+    "def A(B,**C):return B,C\nprint(A(1,t=2),'tt t t te tt')",
 )
 
 
@@ -36,6 +54,27 @@ def test_another_spelling_means_the_same(source: str) -> None:
     spelled = respell(source)
     assert len(spelled) <= len(source)
     assert printed(spelled) == printed(source)
+
+
+@pytest.mark.parametrize("source", MINIFIED)
+def test_every_letter_that_may_be_chosen_is_free(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def chosen(pieces: Sequence[str], taken: Collection[str]) -> dict[str, str]:
+        free = [letter for letter in dict.fromkeys("te" + string.ascii_letters) if letter not in taken]
+        return dict(zip(sorted({*pieces[1::2]}), free, strict=False))
+
+    monkeypatch.setattr(spelling, "_cheapest", chosen)
+    assert printed(respell(source)) == printed(source)
+
+
+def test_a_number_before_a_word_keeps_its_blank_whatever_warnings_do() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert respell("print((1)if(2)else 3)") == "print(1 if 2 else 3)"
+
+
+def test_the_minifier_keeps_what_a_comprehension_sets_outside_of_itself() -> None:
+    source = "last = 0\nrows = [last := row for row in (7, 8)]\nprint(last, rows)"
+    assert printed(minify(source)) == printed(source) == "8 [7, 8]\n"
 
 
 def test_parentheses_and_rare_letters_go() -> None:
@@ -55,6 +94,7 @@ GONE = (
     "import json\nx = 'a'\nprint(json.dumps({'a': x}))",
     "x = [3, 1]\nprint([y + 1 for y in x])",
     "def f(a):\n    x = a + 1\n    return [x]\nprint(f(1), f(2))",
+    "a = 'a'\nx = str(a)\nprint({'a': a, 'b': x})",
 )
 STAYS = (
     "x = [3, 1]\nprint(x, x)",
@@ -66,6 +106,23 @@ STAYS = (
     "x = [3]\nprint([x for y in range(2)])",
     "x = print(1)\nwhile x:\n    pass",
     "x = input if 0 else print\nfalse = 0\nfalse and x(1)\nprint(false)",
+    "class A:\n    x = [1]\n    y = sorted(x)\nprint(A.x)",
+    "x = print(1)\nprint({'a': print(2), x: 3})",
+    "a = {}\nx = a.update(b=1)\nprint({**a, 'c': x})",
+    "a = 1\nx = (a := 5)\nprint(a, x)",
+    "x = (a := [1])\nprint([b for b in x], a)",
+    "a = 0\nb = ((a := c) for c in (7, 8))\nx = next(iter(b), b)\nprint(a, x)",
+    "a = 1\ndef f():\n    x = yield\n    print(a, x)\n    yield\nb = f()\nnext(b)\na = 2\nb.send(3)",
+    "def f():\n    a = 1\n    def g():\n        x = next(b)\n        print(a, x)\n    yield g\n    a = 2\n    yield 3\n"
+    "b = f()\nc = next(b)\nc()",
+    "import json\ndef f(json):\n    x = print(1)\n    return json.real(x)\n"
+    "class A:\n    real = property(lambda self: print(2) or str)\nprint(f(A()))",
+    "import json\na = json.dumps\ndef f():\n    json.dumps = repr\nx = f()\nprint(json.dumps(x))\njson.dumps = a",
+    "import sys\nx = sys.stdout.write('c')\nsys.stdout.write(str(x))",
+    "import tempfile, os\nx = tempfile.TemporaryDirectory()\na = x.name\nprint(os.path.exists(a))",
+    "import os, sys\nx = open(os.devnull)\nprint(os.read(x.fileno(), 9))",
+    "import weakref\nx = {1}\na = weakref.ref(x)\nprint(a() is None)",
+    "def f():\n    with open('/dev/null'):\n        yield 1\nx = f()\na = next(x)\nprint(a)",
 )
 
 
