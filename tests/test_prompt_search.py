@@ -137,14 +137,14 @@ def test_a_prompt_that_the_model_knows_is_coded_and_decodes(tmp_path: Path) -> N
     """A model that was trained on the demonstrations codes them in fewer bytes than text takes, decoder included."""
     task = catalog.task("en-fr-software")
     model, tokenizer = load(str(save_tiny_llama(tmp_path / "tiny", max_position_embeddings=2048)))
-    examples = shuffled_train(task, 3)[:12]
+    examples = shuffled_train(task, 3)[:16]
     ids = torch.tensor([prompt_tokens(task, tokenizer, "", examples)])
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(150):
         model(ids, labels=ids).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    few, many = (prompt_program(cell(2000), task, model, tokenizer, "", examples[:shots]) for shots in (1, 12))
+    few, many = (prompt_program(cell(2000), task, model, tokenizer, "", examples[:shots]) for shots in (1, 16))
     assert few.coded_bits is None
     assert many.coded_bits is not None and many.nll_bits is not None
     assert many.nll_bits < many.coded_bits <= 1.01 * many.nll_bits + 64
