@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import io
 import string
@@ -13,7 +12,6 @@ import pytest
 
 from pipeline.packing import spelling
 from pipeline.packing.container import minify
-from pipeline.packing.reads import without_single_reads
 from pipeline.packing.spelling import respell
 
 
@@ -86,48 +84,3 @@ def test_parentheses_and_rare_letters_go() -> None:
 def test_numbers_do_not_change_the_letters() -> None:
     source = "A,B=100,3\nfor C in range(A):B+=C*A\nprint(B)"
     assert respell(source).replace("100", "7") == respell(source.replace("100", "7"))
-
-
-GONE = (
-    "x = [3, 1]\ny = sorted(x)\nprint(y)",
-    "x = [3, 1]\nfor y in x:\n    print(y)",
-    "import json\nx = 'a'\nprint(json.dumps({'a': x}))",
-    "x = [3, 1]\nprint([y + 1 for y in x])",
-    "def f(a):\n    x = a + 1\n    return [x]\nprint(f(1), f(2))",
-    "a = 'a'\nx = str(a)\nprint({'a': a, 'b': x})",
-)
-STAYS = (
-    "x = [3, 1]\nprint(x, x)",
-    "x = [3, 1]\nprint(print(0), x)",
-    "a = 1\ndef f():\n    global a\n    a += 1\n    return a\nx = f()\nprint(a, x)",
-    "a = []\nx = a.append(1)\nprint(a[-1], x)",
-    "x = print(1)\ny = 2\nprint(x, y, y)",
-    "x = [3]\nprint((lambda: x)())",
-    "x = [3]\nprint([x for y in range(2)])",
-    "x = print(1)\nwhile x:\n    pass",
-    "x = input if 0 else print\nfalse = 0\nfalse and x(1)\nprint(false)",
-    "class A:\n    x = [1]\n    y = sorted(x)\nprint(A.x)",
-    "x = print(1)\nprint({'a': print(2), x: 3})",
-    "a = {}\nx = a.update(b=1)\nprint({**a, 'c': x})",
-    "a = 1\nx = (a := 5)\nprint(a, x)",
-    "x = (a := [1])\nprint([b for b in x], a)",
-    "a = 0\nb = ((a := c) for c in (7, 8))\nx = next(iter(b), b)\nprint(a, x)",
-    "a = 1\ndef f():\n    x = yield\n    print(a, x)\n    yield\nb = f()\nnext(b)\na = 2\nb.send(3)",
-    "def f():\n    a = 1\n    def g():\n        x = next(b)\n        print(a, x)\n    yield g\n    a = 2\n    yield 3\n"
-    "b = f()\nc = next(b)\nc()",
-    "import json\ndef f(json):\n    x = print(1)\n    return json.real(x)\n"
-    "class A:\n    real = property(lambda self: print(2) or str)\nprint(f(A()))",
-    "import json\na = json.dumps\ndef f():\n    json.dumps = repr\nx = f()\nprint(json.dumps(x))\njson.dumps = a",
-    "import sys\nx = sys.stdout.write('c')\nsys.stdout.write(str(x))",
-    "import tempfile, os\nx = tempfile.TemporaryDirectory()\na = x.name\nprint(os.path.exists(a))",
-    "import os, sys\nx = open(os.devnull)\nprint(os.read(x.fileno(), 9))",
-    "import weakref\nx = {1}\na = weakref.ref(x)\nprint(a() is None)",
-    "def f():\n    with open('/dev/null'):\n        yield 1\nx = f()\na = next(x)\nprint(a)",
-)
-
-
-@pytest.mark.parametrize("source", [*GONE, *STAYS])
-def test_a_value_read_once_goes_where_it_is_read_first(source: str) -> None:
-    shorter = ast.unparse(ast.fix_missing_locations(without_single_reads(ast.parse(source))))
-    assert printed(shorter) == printed(source)
-    assert ("x =" in shorter) == (source in STAYS)

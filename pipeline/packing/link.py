@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.packing.calls import passes_by_name, set_by, without_single_calls
-from pipeline.packing.reads import without_single_reads
 
 PARTS = "pipeline.decoder_parts"
 
@@ -35,7 +34,7 @@ def link(decoder: str, constants: Mapping[str, Constant], parts: Mapping[str, st
     if linked.placeholders != constants.keys():
         raise ValueError(f"{decoder} takes {sorted(linked.placeholders)}, not {sorted(constants)}")
     module = _Inline(constants).visit(ast.Module([*linked.imports.values(), *linked.functions.values(), *main], []))
-    module = without_single_reads(without_single_calls(_specialise(module), linked.functions))
+    module = without_single_calls(_specialise(module), linked.functions)
     short = _Shorten(module).visit(module)
     return ast.unparse(ast.fix_missing_locations(short))
 
