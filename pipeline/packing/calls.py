@@ -12,6 +12,8 @@ import symtable
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from pipeline.packing.names import Rename, set_by
+
 Value = ast.expr | None
 Values = Mapping[str, ast.expr]
 """Arguments that may stand wherever their parameters do, by the parameter."""
@@ -336,52 +338,25 @@ def _of_scope(scope: ast.AST) -> Iterator[ast.AST]:
             yield from _of_scope(node)
 
 
-def set_by(node: ast.AST) -> list[str]:
-    """Names that a node sets or deletes, in whatever way, what is within it left out."""
-    if isinstance(node, ast.Name):
-        return [] if isinstance(node.ctx, ast.Load) else [node.id]
-    if isinstance(node, ast.arg):
-        return [node.arg]
-    if isinstance(node, ast.alias):
-        return [node.asname or node.name.split(".")[0]]
-    if isinstance(node, (ast.Global, ast.Nonlocal)):
-        return node.names
-    name = getattr(node, "name", None) or getattr(node, "rest", None)  # of a function, a class, an exception, a pattern
-    return [name] if isinstance(name, str) else []
-
-
-def passes_by_name(node: ast.AST) -> bool:
-    """Whether arguments of unknown names are passed or taken: of any function, but those of `format` are of a text."""
-    if isinstance(node, ast.Call) and any(keyword.arg is None for keyword in node.keywords):
-        return not (isinstance(node.func, ast.Attribute) and node.func.attr == "format")
-    return isinstance(node, ast.arguments) and node.kwarg is not None
-
-
 def _read_in(node: ast.AST) -> set[str]:
     return {it.id for it in ast.walk(node) if isinstance(it, ast.Name) and isinstance(it.ctx, ast.Load)}
 
 
-class _Replace(ast.NodeTransformer):
+class _Replace(Rename):
     """Other names for those that a function sets, and values for its parameters."""
 
     def __init__(self, names: Mapping[str, str], values: Mapping[str, ast.expr], *, is_global: bool) -> None:
-        self.names, self.values, self.is_global = names, values, is_global
+        super().__init__(names)
+        self.values, self.is_global = values, is_global
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         if node.id in self.values:
             return copy.deepcopy(self.values[node.id])
-        return ast.Name(self.names.get(node.id, node.id), node.ctx)
+        return super().visit_Name(node)
 
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        return ast.arg(self.names.get(node.arg, node.arg))
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.name = self.names.get(node.name, node.name)
-        return self.generic_visit(node)
-
-    def visit_Nonlocal(self, node: ast.Nonlocal) -> ast.AST:
-        names = [self.names.get(name, name) for name in node.names]
-        return ast.Global(names) if self.is_global else ast.Nonlocal(names)
+    def visit_Nonlocal(self, node: ast.Nonlocal) -> ast.Nonlocal | ast.Global:
+        renamed = super().visit_Nonlocal(node)
+        return ast.Global(renamed.names) if self.is_global else renamed
 
 
 class _Put(ast.NodeTransformer):

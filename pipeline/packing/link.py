@@ -11,7 +11,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline.packing.calls import passes_by_name, set_by, without_single_calls
+from pipeline.packing.calls import without_single_calls
+from pipeline.packing.names import passes_by_name, set_by
 
 PARTS = "pipeline.decoder_parts"
 

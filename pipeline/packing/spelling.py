@@ -15,7 +15,7 @@ import string
 import tokenize
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipeline.packing.calls import passes_by_name, set_by
+from pipeline.packing.names import Rename, passes_by_name, set_by
 
 REFLECTION = {"locals", "globals", "vars", "eval", "exec"}
 STARTS = 4
@@ -176,24 +176,9 @@ def _length(source: str) -> int:
     return len(deflate.deflate_compress(source.encode(), 12))
 
 
-class _Rename(ast.NodeTransformer):
-    """Other names for those that a source defines."""
-
-    def __init__(self, spelled: Mapping[str, str]) -> None:
-        self.spelled = spelled
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        return ast.Name(self.spelled.get(node.id, node.id), node.ctx)
-
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        return ast.arg(self.spelled.get(node.arg, node.arg))
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.name = self.spelled.get(node.name, node.name)
-        return self.generic_visit(node)
+class _Rename(Rename):
+    """Other names for those that a whole source sets."""
 
     def visit_Global(self, node: ast.Global) -> ast.AST:
-        return ast.Global([self.spelled.get(name, name) for name in node.names])
-
-    def visit_Nonlocal(self, node: ast.Nonlocal) -> ast.AST:
-        return ast.Nonlocal([self.spelled.get(name, name) for name in node.names])
+        """Names of the module."""
+        return ast.Global([self.names.get(name, name) for name in node.names])
