@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from pipeline import catalog
 from pipeline.cell import Cell
@@ -18,8 +19,10 @@ ANSWER_SECONDS = 30.0
 """Answers to the items, and what is coded; not for programs that ignore the model."""
 EXAMPLE_SECONDS = 0.3
 """One train example, once."""
-USUAL_EXAMPLES, ALL_EXAMPLES = 64, 10_000
-"""Examples of a program that takes as many as fit, and of one that takes all: a plan does not read the data."""
+USUAL_EXAMPLES = 64
+"""Examples of a program that takes as many as fit."""
+USUAL_TRAIN_ITEMS = 10_000
+"""Examples of a task without a lock that says how many it has: a plan does not read the data."""
 OVERHEAD_SECONDS = 5.0
 """Start of a program's process and its imports."""
 SAMPLED_SHARDS = 16
@@ -34,29 +37,41 @@ LEARNS_ANEW = ("data", "combined")
 """Views whose programs train on their examples themselves, after the encoder has."""
 
 
-def guessed_seconds(cell: Cell, view: str, num_parameters: float, shared_seconds: float = 0.0) -> float:
+class Scale(NamedTuple):
+    """What the time of a cell grows with, beside its parameters.
+
+    Attributes:
+        num_parameters: weights of its base model.
+        train_items: examples that its task has.
+    """
+
+    num_parameters: float = USUAL_PARAMETERS
+    train_items: int = USUAL_TRAIN_ITEMS
+
+
+def guessed_seconds(cell: Cell, view: str, scale: Scale, shared_seconds: float = 0.0) -> float:
     """Seconds of a cell of which nothing is known, encoding and executing together.
 
     Args:
         cell: the cell.
         view: of its family.
-        num_parameters: weights of its base model.
+        scale: of its base model and its task.
         shared_seconds: of what its encoder trains, what the encoder has trained for an earlier cell of its group.
     """
     if view == "floor":
         return OVERHEAD_SECONDS
-    trained = _learning_seconds(cell, num_parameters) - shared_seconds
-    rounded = _passes_seconds(cell, int(cell.parameters.get("rounded_epochs") or 0), num_parameters)
-    return guessed_program_seconds(cell, view, num_parameters) + max(trained, 0.0) + rounded
+    trained = _learning_seconds(cell, scale) - shared_seconds
+    rounded = _passes_seconds(cell, int(cell.parameters.get("rounded_epochs") or 0), scale)
+    return guessed_program_seconds(cell, view, scale) + max(trained, 0.0) + rounded
 
 
-def guessed_program_seconds(cell: Cell, view: str, num_parameters: float) -> float:
+def guessed_program_seconds(cell: Cell, view: str, scale: Scale) -> float:
     """Seconds that the program of a cell takes of these, executed by one thread."""
     if view == "floor":
         return OVERHEAD_SECONDS
     samples = int(cell.parameters.get("samples") or 1)
-    answers = OVERHEAD_SECONDS + ANSWER_SECONDS * samples * num_parameters / USUAL_PARAMETERS
-    return answers + (_learning_seconds(cell, num_parameters) if view in LEARNS_ANEW else 0)
+    answers = OVERHEAD_SECONDS + ANSWER_SECONDS * samples * scale.num_parameters / USUAL_PARAMETERS
+    return answers + (_learning_seconds(cell, scale) if view in LEARNS_ANEW else 0)
 
 
 def guessed_bytes(cell: Cell, num_parameters: float) -> float:
@@ -67,15 +82,15 @@ def guessed_bytes(cell: Cell, num_parameters: float) -> float:
     return USUAL_BYTES + numbers * int(cell.parameters.get("bits") or 0) / 8
 
 
-def _learning_seconds(cell: Cell, num_parameters: float) -> float:
+def _learning_seconds(cell: Cell, scale: Scale) -> float:
     """Training once on the examples, in all passes."""
-    return _passes_seconds(cell, int(cell.parameters.get("epochs") or 1), num_parameters)
+    return _passes_seconds(cell, int(cell.parameters.get("epochs") or 1), scale)
 
 
-def _passes_seconds(cell: Cell, passes: int, num_parameters: float) -> float:
+def _passes_seconds(cell: Cell, passes: int, scale: Scale) -> float:
     examples = cell.parameters.get("examples", 0)
-    number = USUAL_EXAMPLES if examples is None else ALL_EXAMPLES if isinstance(examples, str) else examples
-    return EXAMPLE_SECONDS * float(number) * passes * num_parameters / USUAL_PARAMETERS
+    number = USUAL_EXAMPLES if examples is None else scale.train_items if isinstance(examples, str) else examples
+    return EXAMPLE_SECONDS * float(number) * passes * scale.num_parameters / USUAL_PARAMETERS
 
 
 def expected_seconds(
@@ -83,7 +98,7 @@ def expected_seconds(
     cells: Sequence[Cell],
     group_ids: Sequence[str | None],
     states: Sequence[State],
-    num_parameters: Mapping[str, float],
+    scales: Sequence[Scale],
 ) -> list[float]:
     """Seconds of each cell: its guess, times how far off the guesses of finished cells were.
 
@@ -92,10 +107,10 @@ def expected_seconds(
         cells: all cells of a grid.
         group_ids: group of each cell; cells of one share what their encoder trains.
         states: their states.
-        num_parameters: weights of each base model, by its label.
+        scales: of each cell.
     """
-    guesses = _guesses(cells, group_ids, states, num_parameters)
-    # Of all examples a guess does not know the number: how far off it is says nothing of cells with some.
+    guesses = _guesses(cells, group_ids, states, scales)
+    # Of all examples a guess may not know the number: how far off it is says nothing of cells with some.
     kinds = [(cell.task, cell.model, cell.family, isinstance(cell.parameters.get("examples"), str)) for cell in cells]
     ratios: dict[tuple[str, str, str, bool], list[float]] = {kind: [] for kind in kinds}
     for kind, cell, state, guess in zip(kinds, cells, states, guesses, strict=True):
@@ -110,18 +125,18 @@ def _guesses(
     cells: Sequence[Cell],
     group_ids: Sequence[str | None],
     states: Sequence[State],
-    num_parameters: Mapping[str, float],
+    scales: Sequence[Scale],
 ) -> list[float]:
     """Guess of each cell; training that a group shares counts once for its done cells, and once for the others."""
     views = {name: catalog.family(name).view for name in {cell.family for cell in cells}}
     shared_seconds: dict[tuple[str | None, bool], float] = {}
     guesses = []
-    for cell, group, state in zip(cells, group_ids, states, strict=True):
-        size, sharers = num_parameters[cell.model], (group, state.name == DONE)
+    for cell, group, state, scale in zip(cells, group_ids, states, scales, strict=True):
+        sharers = (group, state.name == DONE)
         shared = shared_seconds.get(sharers, 0.0)
-        guesses.append(guessed_seconds(cell, views[cell.family], size, shared))
+        guesses.append(guessed_seconds(cell, views[cell.family], scale, shared))
         if group is not None:
-            shared_seconds[sharers] = max(shared, _learning_seconds(cell, size))
+            shared_seconds[sharers] = max(shared, _learning_seconds(cell, scale))
     return guesses
 
 

@@ -55,11 +55,13 @@ class LockedTask:
     Attributes:
         version: its version.
         items_sha256: digest of the items of its three splits.
+        train_items: how many it has to train on, None in a lock that was written before this was counted.
         hub: data repository -> commit, of all that it read.
     """
 
     version: int
     items_sha256: str
+    train_items: int | None = None
     hub: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -181,6 +183,7 @@ class _Reader:
         return LockedTask(
             version=self._whole(place, content, "version"),
             items_sha256=self._digits(place, content, "items_sha256", SHA256_DIGITS),
+            train_items=self._whole(place, content, "train_items") if "train_items" in content else None,
             hub={repo: self._commit((*place, "hub", repo), commit) for repo, commit in hub.items()},
         )
 

@@ -15,9 +15,10 @@ from rich.console import Console
 from pipeline import catalog, schema
 from pipeline.cell import Cell, Evaluation, canonical_json, format_bytes
 from pipeline.errors import GridError
-from pipeline.estimates import USUAL_PARAMETERS, expected_seconds, guessed_bytes, guessed_program_seconds
+from pipeline.estimates import Scale, expected_seconds, guessed_bytes, guessed_program_seconds
 from pipeline.files import write_atomically
 from pipeline.grid import Grid, cells, read_grid
+from pipeline.lock import Lock
 from pipeline.models import known_identity, staged
 from pipeline.models.catalogue import checkpoint_of
 from pipeline.resources import Resources, resources_of
@@ -59,7 +60,7 @@ class Plan:
         rows: one a cell, in the order of the grid.
         tally: cells by task, model, family and state.
         num_outside: shards of the study that this plan does not have; they are kept.
-        num_parameters: weights of each base model.
+        scales: what times grow with, of each task and base model.
     """
 
     grid: Grid
@@ -67,7 +68,7 @@ class Plan:
     rows: tuple[PlanRow, ...]
     tally: Tally
     num_outside: int
-    num_parameters: Mapping[str, float]
+    scales: Mapping[tuple[str, str], Scale]
 
     @property
     def unresolved_models(self) -> tuple[str, ...]:
@@ -88,7 +89,7 @@ class Plan:
     def disk_bytes(self) -> int:
         """Rough size of these files, every program as long as its budget allows."""
         return round(
-            sum(GUESSED_SHARD_BYTES + guessed_bytes(row.cell, self.num_parameters[row.cell.model]) for row in self.rows)
+            sum(GUESSED_SHARD_BYTES + guessed_bytes(row.cell, self._scale(row).num_parameters) for row in self.rows)
         )
 
     @property
@@ -96,11 +97,14 @@ class Plan:
         """Cells that are not done and whose programs are expected to run into their time limit."""
         views = {name: catalog.family(name).view for name in {row.cell.family for row in self.rows}}
         return sum(
-            guessed_program_seconds(row.cell, views[row.cell.family], self.num_parameters[row.cell.model])
+            guessed_program_seconds(row.cell, views[row.cell.family], self._scale(row))
             > row.cell.evaluation.time_limit_seconds
             for row in self.rows
             if row.state.name != DONE
         )
+
+    def _scale(self, row: PlanRow) -> Scale:
+        return self.scales[row.cell.task, row.cell.model]
 
     def groups(self) -> list[list[Cell]]:
         """Cells that can be run and are not done, those together whose encoders share work."""
@@ -236,9 +240,9 @@ def make_plan(grid_path: Path, results: str | None) -> Plan:
     planned = cells(grid, identities_of(grid))
     cell_ids = [cell.cell_id for cell in planned]
     states = cell_states(study, cell_ids)
-    num_parameters = _num_parameters(grid)
+    scales = _scales(grid)
     groups = group_ids(planned)
-    costs = expected_seconds(study, planned, groups, states, num_parameters)
+    costs = expected_seconds(study, planned, groups, states, [scales[cell.task, cell.model] for cell in planned])
     kinds = {(cell.task, cell.model, cell.family) for cell in planned}
     resources = {kind: resources_of(grid.resources, *kind) for kind in kinds}
     rows = tuple(
@@ -260,7 +264,7 @@ def make_plan(grid_path: Path, results: str | None) -> Plan:
         rows=rows,
         tally=Tally(((cell.task, cell.model, cell.family) for cell in planned), states),
         num_outside=len(study.listed_cells().difference(cell_id for cell_id in cell_ids if cell_id is not None)),
-        num_parameters=num_parameters,
+        scales=scales,
     )
 
 
@@ -361,11 +365,17 @@ def _unresolved_line(models: Sequence[str]) -> str:
     )
 
 
-def _num_parameters(grid: Grid) -> dict[str, float]:
-    """Weights of each base model: as locked, staged or published, else those of a usual one."""
-    locked = grid.lock.models if grid.lock is not None else {}
-    found = {model: locked.get(model) or staged(grid.spec(model)) or checkpoint_of(model) for model in grid.models}
-    return {name: USUAL_PARAMETERS if model is None else model.parameters for name, model in found.items()}
+def _scales(grid: Grid) -> dict[tuple[str, str], Scale]:
+    """What times grow with: as locked, a base model also as staged or published, else as usual."""
+    lock = grid.lock or Lock(models={}, tasks={})
+    found = {model: lock.models.get(model) or staged(grid.spec(model)) or checkpoint_of(model) for model in grid.models}
+    sizes = {name: {"num_parameters": model.parameters} for name, model in found.items() if model is not None}
+    items = {name: {"train_items": task.train_items} for name, task in lock.tasks.items() if task.train_items}
+    return {
+        (task.name, model): Scale(**sizes.get(model, {}), **items.get(task.name, {}))
+        for task in grid.tasks
+        for model in grid.models
+    }
 
 
 def _write(rows: Sequence[PlanRow], grid: Grid, study: Study) -> None:

@@ -27,6 +27,8 @@ from pipeline.estimates import (
     OVERHEAD_SECONDS,
     USUAL_EXAMPLES,
     USUAL_PARAMETERS,
+    USUAL_TRAIN_ITEMS,
+    Scale,
     guessed_seconds,
 )
 from pipeline.models import parse_model
@@ -207,8 +209,8 @@ def test_costs_are_guessed_and_set_right_by_finished_cells(grid: Path) -> None:
 def test_a_program_that_learns_much_is_expected_to_take_long(grid: Path) -> None:
     cell = next(row.cell for row in make_plan(grid, None).rows if row.cell.family == "subset")
 
-    def seconds(view: str = "data", num_parameters: float = 3e9, **parameters: object) -> float:
-        return guessed_seconds(replace(cell, parameters={**cell.parameters, **parameters}), view, num_parameters)
+    def seconds(view: str = "data", **parameters: object) -> float:
+        return guessed_seconds(replace(cell, parameters={**cell.parameters, **parameters}), view, Scale(3e9))
 
     assert seconds(examples=32768, epochs=3) > 3600 * 24 * 10
     assert seconds(examples="all", epochs=1) > 50 * seconds(examples=64, epochs=1)
@@ -226,7 +228,7 @@ def test_training_that_a_group_shares_is_counted_once(tmp_path: Path, monkeypatc
     )
     stage("smollm2-135m", "a" * 64)
     plan = make_plan(path, str(tmp_path))
-    size = plan.num_parameters["smollm2-135m"] / USUAL_PARAMETERS
+    size = plan.scales["chain-sum", "smollm2-135m"].num_parameters / USUAL_PARAMETERS
     one_pass = EXAMPLE_SECONDS * 2048 * size
     answers = OVERHEAD_SECONDS + ANSWER_SECONDS * size
     # Three passes for all, one for the programs of two budgets, two for two others.
@@ -257,9 +259,30 @@ def test_how_long_all_examples_took_says_nothing_of_some(tmp_path: Path, monkeyp
         assert row.cost_seconds == pytest.approx(factor * costs[examples, epochs], rel=0.3)
 
 
+def test_a_lock_says_how_many_all_examples_are(grid: Path) -> None:
+    grid.write_text(GRID.replace("examples: [8, 64]", "examples: [8, all]"))
+    stage("smollm2-135m", "a" * 64)
+    entry: dict[str, Any] = {"version": catalog.task("chain-sum").version, "items_sha256": "d" * 64}
+
+    def seconds() -> float:
+        return max(row.cost_seconds for row in make_plan(grid, None).rows)
+
+    def locked(**more: int) -> None:
+        content = {"format": 1, "models": {}, "tasks": {"chain-sum": {**entry, **more}}}
+        grid.with_suffix(".lock").write_text(json.dumps(content))
+
+    locked()
+    guessed = seconds()
+    assert guessed > EXAMPLE_SECONDS * USUAL_TRAIN_ITEMS
+    locked(train_items=2000)
+    assert seconds() == pytest.approx(guessed * 2000 / USUAL_TRAIN_ITEMS, rel=0.1)
+
+
 def test_a_program_that_samples_is_expected_to_take_as_many_times_as_long(grid: Path) -> None:
     cell = next(row.cell for row in make_plan(grid, None).rows if row.cell.family == "baseline")
-    one, eight = (guessed_seconds(replace(cell, parameters={"samples": number}), "inference", 3e9) for number in (1, 8))
+    one, eight = (
+        guessed_seconds(replace(cell, parameters={"samples": number}), "inference", Scale(3e9)) for number in (1, 8)
+    )
     assert eight - OVERHEAD_SECONDS == pytest.approx(8 * (one - OVERHEAD_SECONDS))
 
 

@@ -18,7 +18,12 @@ def main() -> None:
     os.dup2(2, 1)
     hub.pin(json.loads(sys.argv[2]), may_download=True)
     task = catalog.task(sys.argv[1])
-    entry = {"version": task.version, "items_sha256": items_sha256(task), "hub": hub.used_commits()}
+    entry = {
+        "version": task.version,
+        "items_sha256": items_sha256(task),
+        "train_items": len(task.split("train")),
+        "hub": hub.used_commits(),
+    }
     print(json.dumps(entry), file=out, flush=True)
 
 

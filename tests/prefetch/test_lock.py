@@ -20,7 +20,7 @@ LOCK = Lock(
         "./folder": LockedModel(identity="c" * 64, parameters=0),
     },
     tasks={
-        "gsm8k": LockedTask(version=1, items_sha256="d" * 64, hub={"openai/gsm8k": "2" * 40}),
+        "gsm8k": LockedTask(version=1, items_sha256="d" * 64, train_items=7000, hub={"openai/gsm8k": "2" * 40}),
         "sums": LockedTask(version=3, items_sha256="e" * 64),
     },
 )
