@@ -84,3 +84,13 @@ def test_parentheses_and_rare_letters_go() -> None:
 def test_numbers_do_not_change_the_letters() -> None:
     source = "A,B=100,3\nfor C in range(A):B+=C*A\nprint(B)"
     assert respell(source).replace("100", "7") == respell(source.replace("100", "7"))
+
+
+def test_texts_change_the_letters_unless_they_are_long() -> None:
+    """A search for every text that a budget is tried with would take most of the time of packing."""
+
+    def spelled(text: str) -> str:
+        return respell(f"A,B='{text}',3\nfor C in A:B+=ord(C)*2\nprint(B)").replace(text, "")
+
+    assert spelled("tent teen net entente") != spelled("gigs wigwag sagging swig")
+    assert spelled("tent teen net entente" * 50) == spelled("gigs wigwag sagging swig" * 50)

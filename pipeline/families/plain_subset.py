@@ -43,7 +43,7 @@ class PlainSubset:
     """The first examples of a random order."""
 
     name = "plain-subset"
-    version = 4
+    version = 5
     view = "data"
     parameters = Parameters
     size = "examples"

@@ -82,7 +82,7 @@ class PromptSearch:
     """
 
     name = NAME
-    version = 5
+    version = 6
     view = "inference"
     parameters = Parameters
     size = "shots"

@@ -22,7 +22,7 @@ class Urial:
     """Instruction and the first two train examples, written in the source or coded under the model."""
 
     name = "urial"
-    version = 5
+    version = 6
     view = "inference"
     parameters = Parameters
     size = None

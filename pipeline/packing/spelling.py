@@ -20,6 +20,8 @@ from pipeline.packing.names import Rename, passes_by_name, set_by
 REFLECTION = {"locals", "globals", "vars", "eval", "exec"}
 STARTS = 4
 """How often the letters are searched for, each time in another order."""
+LONG_TEXT = 1000
+"""Characters; a longer text has no say in the letters: a search takes as long as what it compresses, for some bytes."""
 OLDEST = (3, 11)
 """The version of Python that must understand a program; later ones allow `except A, B:` without parentheses."""
 STRINGS = {tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
@@ -76,7 +78,7 @@ def _dump(source: str) -> str:
 def _with_cheap_names(source: str) -> str:
     """The source with its one-letter names exchanged for other letters, one to one, where that makes it shorter.
 
-    Numbers have no say in it, so that programs of one decoder with other numbers have the same names.
+    Numbers and long texts have no say in it, so that programs of one decoder with others have the same names.
     """
     tree = ast.parse(source)
     own = _own_names(tree)
@@ -128,14 +130,17 @@ def _tokens(source: str) -> Iterator[tuple[tokenize.TokenInfo, int, int]]:
 
 
 def _cut(source: str, names: set[str], *, is_plain: bool) -> list[str]:
-    """The source in pieces of which every second one is one of `names`; where it is plain all numbers are 1."""
+    """The source in pieces of which every second one is one of `names`.
+
+    Where it is plain all numbers are 1, and no text is long.
+    """
     pieces, end, before = [""], 0, ""
     for token, first, last in _tokens(source):
         if token.type == tokenize.NAME and token.string in names and before != ".":
             pieces[-1] += source[end:first]
             pieces += [token.string, ""]
             end = last
-        elif token.type == tokenize.NUMBER and is_plain:
+        elif is_plain and (token.type == tokenize.NUMBER or last - first > LONG_TEXT):
             pieces[-1] += f"{source[end:first]}1"
             end = last
         before = token.string
