@@ -9,6 +9,10 @@ from typing import NamedTuple
 from pipeline import catalog
 from pipeline.cell import Cell
 from pipeline.errors import InvalidShardError
+from pipeline.grid import Grid
+from pipeline.lock import Lock
+from pipeline.models import staged
+from pipeline.models.catalogue import checkpoint_of
 from pipeline.rows import read_row
 from pipeline.status import DONE, State
 from pipeline.store import Study
@@ -47,6 +51,19 @@ class Scale(NamedTuple):
 
     num_parameters: float = USUAL_PARAMETERS
     train_items: int = USUAL_TRAIN_ITEMS
+
+
+def scales_of(grid: Grid) -> dict[tuple[str, str], Scale]:
+    """What times grow with: as locked, a base model also as staged or published, else as usual."""
+    lock = grid.lock or Lock(models={}, tasks={})
+    found = {model: lock.models.get(model) or staged(grid.spec(model)) or checkpoint_of(model) for model in grid.models}
+    sizes = {name: {"num_parameters": model.parameters} for name, model in found.items() if model is not None}
+    items = {name: {"train_items": task.train_items} for name, task in lock.tasks.items() if task.train_items}
+    return {
+        (task.name, model): Scale(**sizes.get(model, {}), **items.get(task.name, {}))
+        for task in grid.tasks
+        for model in grid.models
+    }
 
 
 def guessed_seconds(cell: Cell, view: str, scale: Scale, shared_seconds: float = 0.0) -> float:

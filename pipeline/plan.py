@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -15,12 +14,11 @@ from rich.console import Console
 from pipeline import catalog, schema
 from pipeline.cell import Cell, Evaluation, canonical_json, format_bytes
 from pipeline.errors import GridError
-from pipeline.estimates import Scale, expected_seconds, guessed_bytes, guessed_program_seconds
+from pipeline.estimates import Scale, expected_seconds, guessed_bytes, guessed_program_seconds, scales_of
 from pipeline.files import write_atomically
 from pipeline.grid import Grid, cells, read_grid
-from pipeline.lock import Lock
-from pipeline.models import known_identity, staged
-from pipeline.models.catalogue import checkpoint_of
+from pipeline.groups import group_ids
+from pipeline.models import known_identity
 from pipeline.resources import Resources, resources_of
 from pipeline.search import current_grid
 from pipeline.status import DONE, State, Tally, cell_states
@@ -240,7 +238,7 @@ def make_plan(grid_path: Path, results: str | None) -> Plan:
     planned = cells(grid, identities_of(grid))
     cell_ids = [cell.cell_id for cell in planned]
     states = cell_states(study, cell_ids)
-    scales = _scales(grid)
+    scales = scales_of(grid)
     groups = group_ids(planned)
     costs = expected_seconds(study, planned, groups, states, [scales[cell.task, cell.model] for cell in planned])
     kinds = {(cell.task, cell.model, cell.family) for cell in planned}
@@ -310,38 +308,6 @@ def identities_of(grid: Grid) -> dict[str, str | None]:
     return identities
 
 
-def group_id(cell: Cell, shared: Sequence[str]) -> str | None:
-    """Id of the cells that can be encoded in one call; None while the base model is not staged.
-
-    Args:
-        cell: the cell.
-        shared: parameters of its family in which the cells of a group may differ. Budgets always may.
-    """
-    if cell.model_identity is None:
-        return None
-    content = cell.to_json()
-    del content["model"], content["budget_bytes"]
-    content["parameters"] = {name: value for name, value in cell.parameters.items() if name not in shared}
-    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
-
-
-def group_ids(planned: Sequence[Cell]) -> list[str | None]:
-    """Group of each cell; cells that differ in their budget alone are looked up, which is most of them."""
-    families = {name: catalog.family(name) for name in {cell.family for cell in planned}}
-    shared = {
-        name: family.shared if family.size is None else (*family.shared, family.size)
-        for name, family in families.items()
-    }
-    known: dict[tuple[object, ...], str | None] = {}
-    groups: list[str | None] = []
-    for cell in planned:
-        key = (cell.task, cell.model, cell.family, cell.seed, *cell.parameters.values())
-        if key not in known:
-            known[key] = group_id(cell, shared[cell.family])
-        groups.append(known[key])
-    return groups
-
-
 def axis_counts(planned: Sequence[Cell]) -> dict[str, dict[str, int]]:
     """Number of cells for every value of each axis of a grid."""
     return {
@@ -363,19 +329,6 @@ def _unresolved_line(models: Sequence[str]) -> str:
     return (
         f"unresolved until `tcx prefetch`, `tcx run` or `tcx submit` has staged these base models: {', '.join(models)}"
     )
-
-
-def _scales(grid: Grid) -> dict[tuple[str, str], Scale]:
-    """What times grow with: as locked, a base model also as staged or published, else as usual."""
-    lock = grid.lock or Lock(models={}, tasks={})
-    found = {model: lock.models.get(model) or staged(grid.spec(model)) or checkpoint_of(model) for model in grid.models}
-    sizes = {name: {"num_parameters": model.parameters} for name, model in found.items() if model is not None}
-    items = {name: {"train_items": task.train_items} for name, task in lock.tasks.items() if task.train_items}
-    return {
-        (task.name, model): Scale(**sizes.get(model, {}), **items.get(task.name, {}))
-        for task in grid.tasks
-        for model in grid.models
-    }
 
 
 def _write(rows: Sequence[PlanRow], grid: Grid, study: Study) -> None:

@@ -19,9 +19,9 @@ from pipeline import catalog, hub
 from pipeline.cell import Cell, Evaluation
 from pipeline.errors import UserError
 from pipeline.evaluate import SCORED_SPLITS, items_of, score_split
+from pipeline.groups import group_ids
 from pipeline.lock import read_lock
 from pipeline.metrics import METRICS
-from pipeline.plan import group_ids
 from pipeline.protocols import Task
 from pipeline.rows import iter_rows, read_row
 from pipeline.store import Study, open_study

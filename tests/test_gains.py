@@ -18,8 +18,8 @@ from pipeline.coding.ternary import code_signs, largest, nearest_kept
 from pipeline.decoder_parts.base import load
 from pipeline.families import gains
 from pipeline.families.gains import Gains, Parameters
+from pipeline.groups import group_id
 from pipeline.packing import unpack
-from pipeline.plan import group_id
 from pipeline.protocols import Encoded
 from tests.tiny_cells import SEED, run_here, tiny_cell, tiny_context
 from tests.tiny_models import save_tiny_llama

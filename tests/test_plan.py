@@ -31,10 +31,11 @@ from pipeline.estimates import (
     Scale,
     guessed_seconds,
 )
+from pipeline.groups import group_id
 from pipeline.models import parse_model
 from pipeline.models.catalogue import CHECKPOINTS
 from pipeline.models.spec import staged_folder
-from pipeline.plan import Plan, check_grid, group_id, make_plan
+from pipeline.plan import Plan, check_grid, make_plan
 
 GRID = """\
 study: demo
