@@ -196,6 +196,14 @@ def make_engine(
     )
 
 
+def has_bf16_products() -> bool:
+    """Whether this machine multiplies matrices in bfloat16 by instructions for it, and not one number after another."""
+    if torch.cuda.is_available():
+        return True
+    with_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(with_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def _accelerator(accumulation: int, plugin: DeepSpeedPlugin | None) -> Accelerator:
     accelerator = Accelerator(
         # Without these accelerate looks for GPUs alone and takes several processes for one.

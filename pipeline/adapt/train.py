@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pipeline.adapt.attention import attention_by_text
-from pipeline.adapt.engines import Floats, Replicated, make_engine
+from pipeline.adapt.engines import Floats, Replicated, has_bf16_products, make_engine
 from pipeline.adapt.loss import IGNORED, nll_nats
 from pipeline.adapt.processes import agree, rank, world_size
 from pipeline.coding.template import Worked
@@ -36,7 +36,7 @@ class Training:
         weight_decay: of AdamW.
         epochs: passes over the examples.
         batch: examples of one step, of all processes together.
-        bf16: whether products are taken in bfloat16; sums stay in fp32.
+        bf16: whether products are taken in bfloat16, where the first process has them; sums stay in fp32.
         seed: seed of the order of the examples and of dropout.
     """
 
@@ -72,7 +72,8 @@ class Adapted(NamedTuple):
     Attributes:
         weights: the trained weights, fp32, in the order in which they were given.
         seconds: time it took, tries before the last checkpoint included.
-        facts: for the shard: processes, strategy, micro-batch, bytes of the optimiser's state in the first process.
+        facts: for the shard: processes, strategy, micro-batch, precision, bytes of the optimiser's state in the first
+            process.
     """
 
     weights: list[Floats]
@@ -114,6 +115,9 @@ def adapt(
     share = training.batch // world_size()
     micro_batch = min(context.micro_batch or share, share)
     accumulation = -(-share // micro_batch)
+    bf16 = training.bf16 and agree(has_bf16_products())
+    if training.bf16 and not bf16:
+        context.report("this processor has no products in bfloat16, which would take several times as long: fp32")
     if resources.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
@@ -124,7 +128,7 @@ def adapt(
             rates or [training.lr] * len(weights),
             weight_decay=training.weight_decay,
             accumulation=accumulation,
-            bf16=training.bf16,
+            bf16=bf16,
             micro_batch=micro_batch,
             strategy=resources.strategy,
         )
@@ -135,6 +139,7 @@ def adapt(
                 "processes": world_size(),
                 "strategy": resources.strategy,
                 "micro_batch": micro_batch,
+                "precision": "bf16" if bf16 else "fp32",
                 "optimizer_state_bytes": engine.optimizer_state_bytes,
             }
         finally:

@@ -39,7 +39,8 @@ class Learning:
         epochs: passes over them.
         batch: examples of one step of the optimiser, of all processes together.
         lr: peak learning rate of AdamW, with linear decay.
-        precision: fp32, or bf16 for products in bfloat16 and sums in fp32.
+        precision: fp32, or bf16 for products in bfloat16 and sums in fp32; fp32 as well on a processor that has no
+            such products.
     """
 
     examples: int | str = 256
