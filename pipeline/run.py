@@ -6,6 +6,7 @@ import functools
 import os
 import queue
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from pipeline.cluster.slurm import job_is_gone
 from pipeline.errors import UserError
@@ -30,6 +39,9 @@ from pipeline.status import DONE, is_meant
 from pipeline.store import Study
 from pipeline.supervise import run_group
 from pipeline.team import Member, Team, local_team
+
+TELL_SECONDS = 60.0
+"""Time between two lines of a worker about its stage, where no bar is drawn: in a log, or beside a debugger."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,11 +164,9 @@ def _work(plan: Plan, groups: list[str], num_workers: int, executor: str, progre
     }
     num_open = sum(row.state.name != DONE for row in plan.rows)
     total = progress.add_task("cells", total=num_open)
-    lines = [progress.add_task("starting", total=None) for _ in range(num_workers)]
     members = [EXECUTORS[executor](plan.study.logs / f"worker-{number}.log") for number in range(num_workers)]
     first, *others = [
-        functools.partial(_serve, member, teams, plan.study, todo, progress, total, line)
-        for member, line in zip(members, lines, strict=True)
+        functools.partial(_serve, member, teams, plan.study, todo, Screen(progress, total)) for member in members
     ]
     if executor == "inline":
         first()  # a debugger wants the main thread
@@ -170,13 +180,7 @@ def _work(plan: Plan, groups: list[str], num_workers: int, executor: str, progre
 
 
 def _serve(
-    worker: Member,
-    teams: Mapping[str, Team],
-    study: Study,
-    todo: queue.SimpleQueue[str],
-    progress: Progress,
-    total: Any,
-    line: Any,
+    worker: Member, teams: Mapping[str, Team], study: Study, todo: queue.SimpleQueue[str], screen: Screen
 ) -> None:
     """Hands one group after another to a worker and shows its events, until none is left."""
     owner = this_owner()
@@ -187,32 +191,56 @@ def _serve(
             break
         with lease(study, group, owner, job_is_gone) as is_ours:
             if not is_ours:
-                progress.console.print(f"group {group} is being worked on by another process; left alone")
+                screen.print(f"group {group} is being worked on by another process; left alone")
                 continue
             member = teams.get(group, worker)
             for event in run_group(member, study, study.plan_path, group):
-                _show(event, progress, total, line)
+                screen.show(event)
     worker.close()
-    progress.update(line, visible=False)
+    screen.close()
 
 
-def _show(event: dict[str, Any], progress: Progress, total: Any, line: Any) -> None:
-    """Shows one event of a worker."""
-    kind = event["event"]
-    if kind == "stage":
-        progress.update(line, description=f"{event['cell']}: {event['stage']}"[:100])
-    elif kind == "failed":
-        progress.advance(total)
-        last = event["message"].strip().splitlines()[-1]
-        progress.console.print(f"failed ({event['cause']}): {event['cell']}: {last}", style="red", markup=False)
-    elif kind in ("died", "again"):
-        progress.console.print(f"{event.get('cause', 'again')}: {event['message']}", style="red", markup=False)
-    elif kind == "done":
-        progress.advance(total)
-        if event["status"] == "ok":
-            scores = f"validation {event['validation']:6.2f}  test {event['test']:6.2f}"
-            text = f"{event['bytes']:>9,} bytes  {scores}  {event['cell']}"
-            progress.console.print(text, markup=False, highlight=False, no_wrap=True, overflow="ellipsis")
+class Screen:
+    """Shows the events of one worker: its stage in a bar or, where none is drawn, now and then in a line of the log."""
+
+    def __init__(self, progress: Progress, total: TaskID) -> None:
+        """Begin a line of a display, in which `total` counts the cells of all workers."""
+        self._progress, self._total = progress, total
+        self._line = progress.add_task("starting", total=None)
+        self._has_bar = progress.console.is_terminal and not progress.disable
+        self._told = time.monotonic()
+
+    def show(self, event: Mapping[str, Any]) -> None:
+        """Shows one event."""
+        kind = event["event"]
+        if kind == "stage":
+            self._show_stage(f"{event['cell']}: {event['stage']}")
+        elif kind == "failed":
+            self._progress.advance(self._total)
+            last = event["message"].strip().splitlines()[-1]
+            self.print(f"failed ({event['cause']}): {event['cell']}: {last}", style="red")
+        elif kind in ("died", "again"):
+            self.print(f"{event.get('cause', 'again')}: {event['message']}", style="red")
+        elif kind == "done":
+            self._progress.advance(self._total)
+            if event["status"] == "ok":
+                scores = f"validation {event['validation']:6.2f}  test {event['test']:6.2f}"
+                text = f"{event['bytes']:>9,} bytes  {scores}  {event['cell']}"
+                self.print(text, highlight=False, no_wrap=True, overflow="ellipsis")
+
+    def print(self, text: str, **looks: Any) -> None:
+        """Prints a line that stays."""
+        self._progress.console.print(text, markup=False, **looks)
+
+    def close(self) -> None:
+        """Takes the line away."""
+        self._progress.update(self._line, visible=False)
+
+    def _show_stage(self, text: str) -> None:
+        self._progress.update(self._line, description=text[:100])
+        if not self._has_bar and time.monotonic() - self._told >= TELL_SECONDS:
+            self._told = time.monotonic()
+            self.print(f"{time.strftime('%H:%M:%S')}  {text}", highlight=False, soft_wrap=True)
 
 
 def _finish(plan: Plan, pattern: str | None, console: Console) -> RunSummary:
