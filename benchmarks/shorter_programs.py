@@ -100,9 +100,10 @@ def main() -> None:
     groups: dict[tuple[str, str], list[Row]] = {}
     for name in options.studies:
         study = open_study(name, options.results)
+        compacted = {cell: path for path, cells in study.compacted_cells().items() for cell in cells}
         for row in read_study(name, results=options.results).arrow("points").to_pylist():
             if row["program_length_bits"] is not None and row["view"] != FLOOR_VIEW:
-                path = str(study.shard_path(row["cell_id"]))
+                path = str(compacted.get(row["cell_id"], study.shard_path(row["cell_id"])))
                 groups.setdefault((row["task"], row["model"]), []).append(row | {"path": path})
     found = {key: curves(rows) for key, rows in sorted(groups.items())}
     for (task, model), sides in list(found.items()):
