@@ -22,7 +22,7 @@ CANDIDATES: list[dict[str, Any]] = [
         "numbers": [1024, 4096, 16384],
         "examples": 1024,
         "epochs": 2,
-        "rounded_epochs": 2,
+        "rounded_epochs": 6,
         "rounded_decay": [0.05, 0.3],
     },
     {"family": "lora", "lr": [3e-3, 1e-2], "examples": 512, "epochs": 1},
