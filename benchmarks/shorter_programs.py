@@ -1,6 +1,6 @@
 """Families of this package against those of arXiv 2602.15829 on programs that were run: lengths and performances.
 
-    python benchmarks/shorter_programs.py STUDY... [--results DIR] [--figure FILE.png] [--json]
+    python benchmarks/shorter_programs.py STUDY... [--results DIR] [--figure FILE.png] [--json | --programs]
 
 Compared are programs of one task and base model (`jobs/frontier*.yaml`), chosen on validation and reported on test:
 
@@ -33,6 +33,7 @@ from pipeline.reduce.frontier import best_within, direction, pareto_frontier
 from pipeline.reduce.intervals import percentile_interval
 from pipeline.reduce.points import FLOOR_VIEW
 from pipeline.reduce.resamples import Resamples, resampled_members
+from pipeline.reduce.terminal import format_parameters, varying_parameters
 from pipeline.report.axes import metric_label, set_length_axis
 from pipeline.report.curves import constant, draw_intervals, draw_members, draw_steps, line_handle
 from pipeline.report.palette import length_styles
@@ -76,6 +77,24 @@ def compared(sides: Mapping[str, Curve]) -> Row:
     return {"dominance": wanted, "within": [row for row in limits if row is not None]}
 
 
+def programs_table(points: Sequence[Row]) -> str:
+    """A line of Markdown a setting: bytes and scores of its seeds, the shortest setting first."""
+    varying = varying_parameters(points)
+    settings: dict[str, list[Row]] = {}
+    for row in sorted(points, key=lambda row: row["seed"] or 0):
+        title = f"`{row['family']}` {format_parameters(row | {'seed': None}, varying.get(row['family'], ()))}".rstrip()
+        settings.setdefault(title, []).append(row)
+    lines = ["| program | bytes | validation | test |", "|---|---|---|---|"]
+    for title, rows in sorted(settings.items(), key=lambda item: min(row["program_length_bits"] for row in item[1])):
+        columns = [
+            [f"{row['program_length_bits'] // 8:,}" for row in rows],
+            [f"{row['validation_performance']:.1f}" for row in rows],
+            [f"{row['test_performance']:.1f}" for row in rows],
+        ]
+        lines.append(f"| {title} | {' | '.join('; '.join(column) for column in columns)} |")
+    return "\n".join(lines)
+
+
 def draw(axes: Any, sides: Mapping[str, Curve]) -> list[Any]:
     """The frontiers of both sides with intervals, and that of the formulas as a line."""
     # From the palette of lengths, so that the sides stay apart in grey.
@@ -96,6 +115,7 @@ def main() -> None:
     parser.add_argument("--results")
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--programs", action="store_true", help="list all programs, the seeds of a setting together")
     options = parser.parse_args()
     groups: dict[tuple[str, str], list[Row]] = {}
     for name in options.studies:
@@ -105,6 +125,10 @@ def main() -> None:
             if row["program_length_bits"] is not None and row["view"] != FLOOR_VIEW:
                 path = str(compacted.get(row["cell_id"], study.shard_path(row["cell_id"])))
                 groups.setdefault((row["task"], row["model"]), []).append(row | {"path": path})
+    if options.programs:
+        for (task, model), rows in sorted(groups.items()):
+            print(f"\n{task}, {model}\n\n{programs_table(rows)}")
+        return
     found = {key: curves(rows) for key, rows in sorted(groups.items())}
     for (task, model), sides in list(found.items()):
         if sides.keys() != {OURS, PAPERS, CHARGED}:
