@@ -114,8 +114,9 @@ def main() -> None:
     parser.add_argument("studies", nargs="+", metavar="STUDY")
     parser.add_argument("--results")
     parser.add_argument("--figure", type=Path)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--programs", action="store_true", help="list all programs, the seeds of a setting together")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true")
+    form.add_argument("--programs", action="store_true", help="list all programs, the seeds of a setting together")
     options = parser.parse_args()
     groups: dict[tuple[str, str], list[Row]] = {}
     for name in options.studies:
