@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pipeline.cell import format_bytes
 from pipeline.errors import UserError
-from pipeline.packing import unpack
+from pipeline.program_file import unpack
 from pipeline.rows import iter_rows, read_row
 from pipeline.status import unique_id
 from pipeline.store import Study, results_folder

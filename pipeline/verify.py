@@ -20,7 +20,7 @@ from pipeline.evaluate import SCORED_SPLITS, items_of, score_split, split_output
 from pipeline.machine import require_packages
 from pipeline.models import staged_by_identity
 from pipeline.models.spec import cache_folder
-from pipeline.packing import CONTAINER_BYTES, unpack
+from pipeline.program_file import container_bytes, unpack
 from pipeline.rows import iter_rows, read_row
 from pipeline.runner import Runner
 from pipeline.store import Study, open_study
@@ -197,6 +197,6 @@ def _check_file(content: bytes, row: dict[str, Any]) -> list[str]:
     if hashlib.sha256(content).hexdigest() != row["program_sha256"]:
         problems.append("the digest of the file is not the shard's")
     _, payload = unpack(content)
-    if (8 * len(payload), 8 * CONTAINER_BYTES) != (row["payload_bits"], row["container_bits"]):
+    if (8 * len(payload), 8 * container_bytes(content)) != (row["payload_bits"], row["container_bits"]):
         problems.append("payload and container of the file are not as long as the shard says")
     return problems

@@ -18,7 +18,7 @@ from pipeline import catalog
 from pipeline.cell import Evaluation
 from pipeline.errors import ProgramError
 from pipeline.evaluate import items_of
-from pipeline.packing import unpack
+from pipeline.program_file import unpack
 from pipeline.runner import Runner
 from pipeline.runner.items import read_outputs, write_inputs
 from pipeline.runner.reference_machine import build_view

@@ -19,7 +19,7 @@ from pipeline.decoder_parts.base import load
 from pipeline.families import gains
 from pipeline.families.gains import Gains, Parameters
 from pipeline.groups import group_id
-from pipeline.packing import unpack
+from pipeline.program_file import unpack
 from pipeline.protocols import Encoded
 from tests.tiny_cells import SEED, run_here, tiny_cell, tiny_context
 from tests.tiny_models import save_tiny_llama
@@ -147,9 +147,9 @@ def test_few_signs_come_back(signs: list[int]) -> None:
 
 
 def test_budgets_are_kept_by_fewer_numbers(tmp_path: Path, tiny_model: Path) -> None:
-    encoded = encode(tmp_path, load(str(tiny_model)), 580, 600, 520, numbers=300)
+    encoded = encode(tmp_path, load(str(tiny_model)), 527, 600, 520, numbers=300)
     lengths = [len(of.program.content) for of in encoded if of.program is not None]
-    assert lengths[0] <= 580 < lengths[1] <= 600
+    assert lengths[0] <= 527 < lengths[1] <= 600
     kept = [of.settings["kept"] for of in encoded[:2]]
     assert 1 < kept[0] < kept[1]
     assert [sum(map(abs, signs_of(of, 300))) for of in encoded[:2]] == kept
@@ -177,9 +177,9 @@ def test_budgets_that_round_alike_share_what_follows(
 ) -> None:
     trained, train_really = [], gains._train
     monkeypatch.setattr(gains, "_train", lambda *given: trained.append(given) or train_really(*given))
-    encoded = encode(tmp_path, load(str(tiny_model)), 2000, 580, 3000, numbers=300)
+    encoded = encode(tmp_path, load(str(tiny_model)), 2000, 527, 3000, numbers=300)
     lengths = [len(of.program.content) for of in encoded if of.program is not None]
-    assert lengths[1] <= 580 < lengths[0] == lengths[2]
+    assert lengths[1] <= 527 < lengths[0] == lengths[2]
     assert len(trained) == 1 + 2
     assert encoded[2].train_tokens == 0 < encoded[1].train_tokens
 

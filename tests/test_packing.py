@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from pipeline.packing import CONTAINER_BYTES, pack, unpack
+from pipeline.packing import pack
 from pipeline.packing.link import link
+from pipeline.program_file import container_bytes, unpack
 
 ANSWER = {"TAIL": " {en}\nFrench:", "STOP": "\n", "MAX_NEW_TOKENS": 48, "SKIP": 0}
 ADAPTER = {"RANK": 8, "ALPHA": 8, "TARGET_MODULES": "all-linear", "SEED": 1}
@@ -42,20 +45,20 @@ CASES = {
 WITHOUT_PAYLOAD = ("copy", "constant", "prompt", "lines")
 
 FROZEN = {
-    "copy": "c7a34e1b8bfda59d19ebdb63655ad4ba09676cab55500dc4488f0e87abce16cd",
-    "constant": "3c9cf13faeb4238d8271be1d2b5317823e1647fd4bf7258c666387dc43ed8894",
-    "prompt": "789a160822f2f054e33921748c79621c551cd11a36ea707a643db4c9cd20215d",
-    "demonstrations": "02238caf67f41888a03d762a6ac4092c170af9ed80f8c30d5473082178b1fdc3",
-    "subset": "672496b7616d2ad8a7cb4c11f5203ff6bedcdcac59d4c4dfba8ebc9d8fc5b382",
-    "lines": "9c5970b05b823f8a44b5ed3fd88380859c3be096b3e752eceb78daa39496727c",
-    "taught": "ef13f21daaa22cc69a96e1ef445a08e22014898e2a14d210d355a657bfbfa3b7",
-    "adapter": "f00413a59c381d339cebd38f39bcfbc3c0c0dea696dc82e7c07987d661f4fa0f",
-    "weights": "21e6146efd82ccd1ea0c170622d8ec4c8c8a64ddacc59659ae14136c50694011",
-    "head": "9b1fb61ed12db6bd92f22d9f7067516c6b8a5244d72cd73d857331ebd67a7788",
-    "terms": "29092e7c8ec97a725a8a89c828199822a1b173837cc1632a1e82f6b56ff19c65",
-    "tuner": "7e069eeb29c347a90368a091cf07adebbcca07c49fd19aaa581f93df470ff761",
-    "gains": "6abbb621959aa2941cfdb600cead8be3eb7b3ea0bd4cac62c92824ba3e114d8b",
-    "reweighted": "6bca2664df778cb8134b79afe3ab994e9b84a07819021c8cceb32b709493772f",
+    "copy": "5594c68e6be80de39fcd8db110c59476c2bb02a4108f3ee8aa125e5549962b2d",
+    "constant": "10f122eac1717599b669248ac83e039de0f538a25573d6f2bf1e3140e41fdae8",
+    "prompt": "e46ee490685c20ae108e3441590824992507c12f63624b4fda17e7092015c869",
+    "demonstrations": "254438400daf2f52537ebfc34216885052826d61e8ab6d437b4910afd820293b",
+    "subset": "7c821c1da227f400f750bf2277e8d9931c1e3ee353a0f5790c8bbb6ae28e752b",
+    "lines": "6c47ca686ccc203278cfe2876d42e5520e7c9afcbf5c9bd02e51487b4d40ebc5",
+    "taught": "a0d560c4cc3394b03aa64d3004da0afb316341b5cfaf4ffccd88a3b3b21f96e1",
+    "adapter": "1d622dc081b4cd656ead432f4ec73d00749273ab18a983c13d6d3786b6f7473a",
+    "weights": "c2cfd4a7a7a9690b3c5d45d7cc8cf80c9aef58578bf3997449c6c440979366ce",
+    "head": "8bb76cbc270fcb5097ef2bc7a0aa17ef6ce2e7767db3f34e038d271946b6517e",
+    "terms": "cf8d5f337eb1bbe855ec978bc8a23a0d907f07b6373db2bd722c61f9f50a5bf5",
+    "tuner": "a3e3f74f10d97907775fd06eb1fa68212d582a3566dc0b2c3044c76ea249967b",
+    "gains": "bb843de4c79a42c9362f5cda7174b4917fb9450d3375df1948056636dfe324f0",
+    "reweighted": "52df1ec17037cda894fd19af758f37447fc6447ce0b68d4251b5cbfc976e92c1",
 }
 
 
@@ -64,7 +67,7 @@ def test_parts_sum_and_equal_arguments_give_equal_bytes(name: str) -> None:
     payload = b"\x00PK\x03\x04payload" if name not in WITHOUT_PAYLOAD else b""
     program = pack(f"pipeline.decoders.{name}", CASES[name], payload)
     assert len(program.content) == program.decoder_bytes + program.payload_bytes + program.container_bytes
-    assert program.container_bytes == CONTAINER_BYTES == 120
+    assert program.container_bytes == container_bytes(program.content) == 67
     assert program == pack(f"pipeline.decoders.{name}", CASES[name], payload)
     source, unpacked = unpack(program.content)
     assert unpacked == payload
@@ -127,9 +130,29 @@ def test_missing_and_unknown_constants_are_refused() -> None:
         link("pipeline.decoders.copy", {"REPLY": "1"})
 
 
-def test_damaged_file_is_no_program() -> None:
+def test_only_the_last_end_record_counts() -> None:
+    """A payload may hold anything that a zip archive is made of."""
+    payload = zipped("print('another program')") + b"PK\5\6" * 10
+    assert unpack(pack("pipeline.decoders.copy", {"FIELD": "en"}, payload).content)[1] == payload
+
+
+def test_programs_of_earlier_versions_are_read() -> None:
+    content = b"payload" + zipped("print(1)")
+    assert unpack(content) == ("print(1)", b"payload")
+    assert container_bytes(content) == 120
+
+
+def zipped(source: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("__main__.py", source)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("content", [b"nothing", b"PK\5\6", zipped("print(1)")[:-5], zipped("print(1)")[40:]])
+def test_damaged_file_is_no_program(content: bytes) -> None:
     with pytest.raises(ValueError, match="not a program file"):
-        unpack(b"nothing")
+        unpack(content)
 
 
 OWN_DECODER = """\

@@ -24,7 +24,7 @@ from pipeline.families import prompt_search
 from pipeline.families.common import shuffled_train
 from pipeline.families.prompt_search import FAMILY, Parameters
 from pipeline.families.prompts import prompt_program, prompt_tokens
-from pipeline.packing import unpack
+from pipeline.program_file import unpack
 from pipeline.protocols import Encoded, Example, Split
 from pipeline.tasks.chain_sum import ChainSum
 from tests.tiny_cells import tiny_cell, tiny_context

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 import pytest
 
 from pipeline.packing import spelling
-from pipeline.packing.container import minify
+from pipeline.packing.packer import minify
 from pipeline.packing.spelling import respell
 
 

@@ -11,7 +11,7 @@ import pytest
 from pipeline.coding.numbers import step_for_bits, to_integers
 from pipeline.decoder_parts.base import load
 from pipeline.families.tuner import TUNERS, Parameters, Tuned
-from pipeline.packing import unpack
+from pipeline.program_file import unpack
 from pipeline.protocols import Encoded
 from tests.tiny_cells import TASK, OtherSplits, run_here, tiny_cell, tiny_context
 
@@ -72,7 +72,7 @@ def test_a_program_has_the_trained_numbers_rounded(
 
 
 def test_budgets_are_kept(tmp_path: Path, tiny_model: Path) -> None:
-    budgets = (1500, 2200, 650)
+    budgets = (1500, 2200, 600)
     encoded = encode(Tuned(), tmp_path, tiny_model, *budgets, numbers=2000, shots=1)
     lengths = [len(of.program.content) for of in encoded if of.program is not None]
     assert len(lengths) == 2

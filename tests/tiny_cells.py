@@ -14,7 +14,7 @@ import pytest
 from pipeline import catalog
 from pipeline.cell import Cell, Evaluation
 from pipeline.checkpoints import Checkpoints
-from pipeline.packing import unpack
+from pipeline.program_file import unpack
 from pipeline.protocols import EncodeContext, Example, Family, Split
 from pipeline.resources import Resources
 

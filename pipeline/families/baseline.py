@@ -20,7 +20,7 @@ class Baseline:
     """Answers behind the head of the template."""
 
     name = "baseline"
-    version = 4
+    version = 5
     view = "inference"
     parameters = Parameters
     size = None

@@ -61,7 +61,7 @@ class Blora:
     """One training run and one program a cell."""
 
     name = "blora"
-    version = 4
+    version = 5
     view = "parametric"
     parameters = Parameters
     size = None

@@ -81,7 +81,7 @@ class Gains:
     """One training run, and one with rounded numbers for each cell."""
 
     name = "gains"
-    version = 6
+    version = 7
     view = "parametric"
     parameters = Parameters
     size = "kept"

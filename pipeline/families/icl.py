@@ -60,7 +60,7 @@ class InContext:
     """
 
     name = "icl"
-    version = 5
+    version = 6
     view = "inference"
     parameters: type = Parameters
     size: str | None = "shots"

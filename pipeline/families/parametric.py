@@ -114,7 +114,7 @@ class Start(NamedTuple):
 class Parametric:
     """One training run for all budgets and bits a weight."""
 
-    version = 7
+    version = 8
     view = "parametric"
     size = "bits"
     has_seed = True

@@ -43,7 +43,7 @@ class PlainSubset:
     """The first examples of a random order."""
 
     name = "plain-subset"
-    version = 5
+    version = 6
     view = "data"
     parameters = Parameters
     size = "examples"

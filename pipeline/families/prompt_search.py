@@ -82,7 +82,7 @@ class PromptSearch:
     """
 
     name = NAME
-    version = 6
+    version = 7
     view = "inference"
     parameters = Parameters
     size = "shots"

@@ -56,7 +56,7 @@ class Reweight(Parametric):
     """Coded examples, and one factor for each update and module."""
 
     name = "reweight"
-    version = 5
+    version = 6
     view = "combined"
     parameters = Parameters
     decoder = "pipeline.decoders.reweighted"

@@ -78,7 +78,7 @@ class Subset:
     """Examples in a random order; cells that differ in size or epochs share one coding pass."""
 
     name = "subset"
-    version = 5
+    version = 6
     view = "data"
     parameters: type[Parameters] = Parameters
     size = "examples"

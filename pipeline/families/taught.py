@@ -37,7 +37,7 @@ class Taught(subset.Subset):
     """The first examples of a random order are shown, the next ones trained on."""
 
     name = "taught"
-    version = 4
+    version = 5
     parameters = Parameters
     decoder = "pipeline.decoders.taught"
 

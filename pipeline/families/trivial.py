@@ -33,7 +33,7 @@ class Trivial:
     """Copies the input, or gives one constant reply."""
 
     name = "trivial"
-    version = 3
+    version = 4
     view = "floor"
     parameters = Parameters
     size = None

@@ -97,7 +97,7 @@ class Tuned(Parametric):
     """A small tuner, and worked examples before every item."""
 
     name = "tuner"
-    version = 5
+    version = 6
     parameters: ClassVar[type] = Parameters
     decoder = "pipeline.decoders.tuner"
 

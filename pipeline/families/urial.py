@@ -22,7 +22,7 @@ class Urial:
     """Instruction and the first two train examples, written in the source or coded under the model."""
 
     name = "urial"
-    version = 6
+    version = 7
     view = "inference"
     parameters = Parameters
     size = None

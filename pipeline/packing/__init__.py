@@ -1,5 +1,5 @@
-"""From a readable decoder, constants and a payload to one program file, and back."""
+"""From a readable decoder, constants and a payload to one program file."""
 
-from pipeline.packing.container import CONTAINER_BYTES, pack, unpack
+from pipeline.packing.packer import pack
 
-__all__ = ["CONTAINER_BYTES", "pack", "unpack"]
+__all__ = ["pack"]

@@ -162,8 +162,8 @@ def scores(right: int) -> Row:
 def program_file(source: str) -> bytes:
     """A zip application, as programs are."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(zipfile.ZipInfo("__main__.py"), source)
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo("__main__.py"), source, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 

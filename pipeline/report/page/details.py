@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import base64
 import json
-import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from pipeline import catalog, hub
 from pipeline.cell import Evaluation
 from pipeline.errors import InvalidShardError, UserError
 from pipeline.evaluate import items_of
+from pipeline.program_file import unpack
 from pipeline.reduce.curves import ALL_SCOPE
 from pipeline.report.page.content import Content
 from pipeline.rows import read_row
@@ -34,7 +34,6 @@ MOST_BYTES = 9_000_000
 OUTPUTS = 5
 _CHARACTERS = 700
 _SOURCE_CHARACTERS = 20_000
-_DECODER = "__main__.py"
 _PROVENANCE = (
     "machine_class",
     "device_count",
@@ -158,10 +157,9 @@ class _Reader:
         if sha256 is None:
             return None
         try:
-            with zipfile.ZipFile(self.study.program_path(sha256)) as archive:
-                minified = archive.read(_DECODER).decode()
+            minified, _ = unpack(self.study.program_path(sha256).read_bytes())
             return self.lines.add_once({"source": ast.unparse(ast.parse(minified))[:_SOURCE_CHARACTERS]})
-        except (OSError, KeyError, ValueError, SyntaxError, zipfile.BadZipFile):
+        except (OSError, ValueError, SyntaxError):
             return None
 
     def _items_of(self, row: Mapping[str, Any]) -> int | None:
