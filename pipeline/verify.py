@@ -17,7 +17,7 @@ from pipeline import catalog
 from pipeline.cell import Evaluation
 from pipeline.errors import ProgramError, UserError
 from pipeline.evaluate import SCORED_SPLITS, items_of, score_split, split_outputs
-from pipeline.machine import require_packages
+from pipeline.machine import machine_class, require_packages
 from pipeline.models import staged_by_identity
 from pipeline.models.spec import cache_folder
 from pipeline.program_file import container_bytes, unpack
@@ -179,6 +179,11 @@ def _verify(study: Study, cell_id: str, sources: dict[str, str]) -> Verdict:
                 problems.append(f"{name} score {performance} instead of {row[name]['performance']}")
     except (OSError, ValueError, ProgramError) as error:
         problems.append(str(error))
+    if problems and row["machine_class"] != machine_class():
+        problems.append(
+            f"it was made on {row['machine_class']}, this is {machine_class()}: sums round otherwise here, and what is "
+            "coded under the model may not be decoded; verify it on such a machine"
+        )
     return Verdict(
         program=str(path),
         cell_id=row["cell_id"],

@@ -128,6 +128,27 @@ def test_verify_runs_programs_cold(workplace: Path, study: Study, rows: list[dic
     assert (summary["verified"], summary["failed"]) == (len(VERIFIED), 0)
 
 
+def test_verify_tells_what_differs_and_of_another_machine(
+    workplace: Path, study: Study, rows: list[dict[str, Any]]
+) -> None:
+    row = next(row for row in rows if row["family"] == "trivial")
+    other = Study(workplace / "elsewhere" / "tiny")
+    other.commit_program(study.program_path(row["program_sha256"]).read_bytes())
+    changed = row["test"] | {"predictions": ["7", *row["test"]["predictions"][1:]]}
+    other.commit_shard(row | {"test": changed, "machine_class": "a typewriter"})
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "verify", "tiny", "--results", "elsewhere", "--json"],
+        cwd=workplace,
+        env=os.environ | {"TCX_CACHE": str(workplace / "cache")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["failed"] == 1
+    assert "1 of 4 test outputs differ from the shard's" in done.stdout
+    assert "it was made on a typewriter, this is " in done.stdout
+
+
 def test_programs_run_by_plain_python_where_this_package_is_not(
     workplace: Path, study: Study, rows: list[dict[str, Any]], tiny_model: Path
 ) -> None:
