@@ -226,7 +226,9 @@ def _to_bf16_once(model: Any) -> list[tuple[nn.Linear, Any]]:
     frozen: list[tuple[nn.Linear, Any]] = [
         (module, module.weight)
         for module in model.modules()
-        if isinstance(module, nn.Linear) and module.weight.dtype == torch.float32 and not module.weight.requires_grad
+        # Some tuners of peft wrap a matrix in a module of its kind, which has the weights of what it wraps.
+        if isinstance(module, nn.Linear) and "weight" in dict(module.named_parameters(recurse=False))
+        if module.weight.dtype == torch.float32 and not module.weight.requires_grad
     ]
     for module, weight in frozen:
         module.weight = nn.Parameter(weight.to(torch.bfloat16), requires_grad=False)

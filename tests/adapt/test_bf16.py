@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
 from pipeline.adapt.attention import attend_by_text
 from pipeline.adapt.engines import make_engine
+from pipeline.decoder_parts.tuner import add_tuner
+from pipeline.families.tuner import TUNERS, Parameters
 
 IDS, POSITIONS = torch.tensor([[7, 8, 9, 7, 8]]), torch.tensor([[0, 1, 2, 0, 1]])
 PLACES = torch.tensor([1, 4])
@@ -74,3 +77,25 @@ def test_attention_by_text_is_computed_in_fp32(tiny_model: Path) -> None:
     wanted, _ = attend_by_text(module, *(tensor.float() for tensor in low), sees, POSITIONS)
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found, wanted.to(torch.bfloat16), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("tuner", TUNERS)
+def test_every_tuner_computes_what_autocast_does(tuner: str, tiny_model: Path) -> None:
+    """Some wrap a matrix in a linear layer that has the weights of what it wraps, and none of its own."""
+    sizes = {"numbers": 100} if "numbers" in TUNERS[tuner].sizes else {}
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype="float32")
+    tuned, weights = add_tuner(model, 1, Parameters(tuner=tuner, **sizes).config)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        wanted = tuned(IDS, position_ids=POSITIONS, use_cache=False, logits_to_keep=PLACES).logits
+    rates = [1e-3] * len(weights)
+    engine = make_engine(
+        tuned, weights, rates, weight_decay=0.0, accumulation=1, bf16=True, micro_batch=1, strategy="ddp"
+    )
+    frozen = [weight for weight in model.parameters() if weight.dim() == 2 and not weight.requires_grad]
+    assert torch.bfloat16 in {weight.dtype for weight in frozen}
+    logits = engine.logits(IDS, POSITIONS, PLACES)
+    torch.testing.assert_close(logits, wanted, rtol=0, atol=0)
+    before = [weight.detach().clone() for weight in weights]
+    engine.step(1.0, iter([logits.float().square().mean()]))
+    assert any(not torch.equal(*pair) for pair in zip(weights, before, strict=True))
+    engine.close()
