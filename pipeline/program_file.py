@@ -1,4 +1,4 @@
-"""The program file: a Python zip application with the payload before it, and the smallest container that Python runs.
+"""The program file: a Python zip application with the payload before it, in the smallest container that we know of.
 
 payload, as it is | local header (10 bytes) | central directory (46) and name (11) | deflated `__main__.py`
 
@@ -17,12 +17,12 @@ import zlib
 
 MEMBER = b"__main__.py"
 LOCAL_HEADER, DIRECTORY, END = b"PK\3\4", b"PK\1\2", b"PK\5\6"
-READ_OF_LOCAL_HEADER = 30
+READ_OF_LOCAL_HEADER, DIRECTORY_BYTES = 30, 46
 BEFORE_DIRECTORY = 10
 """Bytes of the local header before the central directory: its lengths then are where the checksum is."""
 END_IN_DIRECTORY = 24
 """Place of the end record in the central directory: from the size of the source on."""
-CONTAINER_BYTES = BEFORE_DIRECTORY + 46 + len(MEMBER)
+CONTAINER_BYTES = BEFORE_DIRECTORY + DIRECTORY_BYTES + len(MEMBER)
 
 
 def program_file(payload: bytes, deflated: bytes) -> bytes:
@@ -61,7 +61,7 @@ def _container(deflated_bytes: int) -> bytes:
     """What stands between a payload and so many bytes of a member. Fields that nobody reads are 0."""
     deflate = 8
     # Where the central directory has a checksum, the local header has the bytes from its own end to the member.
-    to_member = BEFORE_DIRECTORY + 46 + len(MEMBER) - READ_OF_LOCAL_HEADER
+    to_member = CONTAINER_BYTES - READ_OF_LOCAL_HEADER
     # Where it has the size of the source, the end record begins. It counts one member, twice, as Python wants from 3.13
     # on; the first of these is a comment of one byte to the directory, which does no harm. Then come the bytes of the
     # directory that are before the record, and the bytes of the archive that are before the directory.
