@@ -66,8 +66,6 @@ FEW = """\
 """
 """What a grid leaves out that is enough to be killed over and over."""
 
-VERIFIED = ("trivial", "baseline", "icl", "sampled", "subset", "lora", "gains")
-
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
@@ -120,12 +118,12 @@ def test_real_bits_are_near_the_ideal(rows: list[dict[str, Any]]) -> None:
         assert row["nll_bits"] < row["coded_bits"] <= 1.01 * row["nll_bits"] + 64
 
 
-def test_verify_runs_programs_cold(workplace: Path, study: Study, rows: list[dict[str, Any]]) -> None:
-    """One program for each way of answering and of reading a payload; `make matrix` verifies every family."""
+def test_verify_runs_a_program_of_every_family_cold(workplace: Path, study: Study, rows: list[dict[str, Any]]) -> None:
     made = {row["family"]: row["program_sha256"] for row in rows if row["status"] == "ok"}
-    paths = [str(study.program_path(made[family])) for family in VERIFIED]
+    paths = [str(study.program_path(digest)) for digest in made.values()]
     summary = json.loads(tcx(workplace, "verify", *paths, "--json").stdout)
-    assert (summary["verified"], summary["failed"]) == (len(VERIFIED), 0)
+    assert (summary["verified"], summary["failed"]) == (len(paths), 0)
+    assert len(paths) >= 15
 
 
 def test_verify_tells_what_differs_and_of_another_machine(
