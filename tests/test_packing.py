@@ -149,7 +149,16 @@ def zipped(source: str) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("content", [b"nothing", b"PK\5\6", zipped("print(1)")[:-5], zipped("print(1)")[40:]])
+DAMAGED = {
+    "no zip": b"nothing",
+    "signature alone": b"PK\5\6",
+    "without its end": zipped("print(1)")[:-5],
+    "without its start": zipped("print(1)")[40:],
+}
+
+
+# Named, for a zip has the time in it, and the processes of a parallel run must collect equal names.
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
 def test_damaged_file_is_no_program(content: bytes) -> None:
     with pytest.raises(ValueError, match="not a program file"):
         unpack(content)
