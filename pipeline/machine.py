@@ -68,10 +68,18 @@ def machine_class() -> str:
     """
     import torch
 
-    parts = [f"{platform.machine()} {_processor()} {torch.backends.cpu.get_cpu_capability()}"]
+    vectors = torch.backends.cpu.get_cpu_capability() + (" AMX" if has_amx() else "")
+    parts = [f"{platform.machine()} {_processor()} {vectors}"]
     if torch.cuda.is_available():
         parts.append(f"{torch.cuda.get_device_name()} / CUDA {torch.version.cuda}")
     return " / ".join([*parts, f"torch {torch.__version__}"])
+
+
+def has_amx() -> bool:
+    """Whether the processor has tiles for products in bfloat16; a virtual one may lack what its model has."""
+    import torch
+
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def node_name() -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pipeline.adapt.attention import attention_by_text
-from pipeline.adapt.engines import Floats, Replicated, has_bf16_products, make_engine
+from pipeline.adapt.engines import Floats, Replicated, has_fast_bf16, make_engine
 from pipeline.adapt.loss import IGNORED, nll_nats
 from pipeline.adapt.processes import agree, rank, world_size
 from pipeline.coding.template import Worked
@@ -36,7 +36,7 @@ class Training:
         weight_decay: of AdamW.
         epochs: passes over the examples.
         batch: examples of one step, of all processes together.
-        bf16: whether products are taken in bfloat16, where the first process has them; sums stay in fp32.
+        bf16: whether products are taken in bfloat16, where the first process has fast ones; sums stay in fp32.
         seed: seed of the order of the examples and of dropout.
     """
 
@@ -115,9 +115,9 @@ def adapt(
     share = training.batch // world_size()
     micro_batch = min(context.micro_batch or share, share)
     accumulation = -(-share // micro_batch)
-    bf16 = training.bf16 and agree(has_bf16_products())
+    bf16 = training.bf16 and agree(has_fast_bf16())
     if training.bf16 and not bf16:
-        context.report("this processor has no products in bfloat16, which would take several times as long: fp32")
+        context.report("this processor has no fast products in bfloat16, training would take longer than in fp32: fp32")
     if resources.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()

@@ -10,9 +10,10 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from pipeline.adapt.attention import attend_by_text
-from pipeline.adapt.engines import make_engine
+from pipeline.adapt.engines import has_fast_bf16, make_engine
 from pipeline.decoder_parts.tuner import add_tuner
 from pipeline.families.tuner import TUNERS, Parameters
+from pipeline.machine import has_amx, machine_class
 
 IDS, POSITIONS = torch.tensor([[7, 8, 9, 7, 8]]), torch.tensor([[0, 1, 2, 0, 1]])
 PLACES = torch.tensor([1, 4])
@@ -99,3 +100,12 @@ def test_every_tuner_computes_what_autocast_does(tuner: str, tiny_model: Path) -
     engine.step(1.0, iter([logits.float().square().mean()]))
     assert any(not torch.equal(*pair) for pair in zip(weights, before, strict=True))
     engine.close()
+
+
+def test_the_machine_class_tells_of_amx() -> None:
+    """Virtual processors of one model have it or not, and training in bfloat16 gives other bits with it."""
+    flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")).split()
+    assert has_amx() == ("amx_bf16" in flags)
+    assert ("AMX" in machine_class().split()) == has_amx()
+    if "GenuineIntel" in machine_class():
+        assert has_fast_bf16() == has_amx()
