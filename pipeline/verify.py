@@ -6,8 +6,10 @@ import hashlib
 import os
 import random
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import LifoQueue
 from typing import Any
 
 from rich.console import Console
@@ -74,6 +76,8 @@ class VerifySummary:
 def verify(targets: list[str], *, results: str | None, console: Console) -> VerifySummary:
     """Executes the programs of studies, or single program files, cold and isolated, and compares with their shards.
 
+    A shuffled subset of the items is executed once more, in a process forked from one that has imported the packages.
+
     Raises:
         UserError: no such study or program, a program that no shard of its study names, or packages for executing
             programs are not installed.
@@ -82,9 +86,14 @@ def verify(targets: list[str], *, results: str | None, console: Console) -> Veri
     require_packages("executing programs")
     plans = {study.folder: _task_sources(study) for study, _ in work}
     verdicts: list[Verdict] = []
-    with Progress(console=console) as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
+    num_threads = os.cpu_count() or 1
+    # The one that was used last comes first: it has imported the packages already.
+    warm: LifoQueue[Runner] = LifoQueue()
+    with Progress(console=console) as progress, ExitStack() as runners, ThreadPoolExecutor(num_threads) as pool:
+        for _ in range(num_threads):
+            warm.put(runners.enter_context(Runner(cache_folder(), warm=True)))
         bar = progress.add_task("programs", total=len(work))
-        for verdict in pool.map(lambda pair: _verify(pair[0], pair[1], plans[pair[0].folder]), work):
+        for verdict in pool.map(lambda pair: _verify(pair[0], pair[1], plans[pair[0].folder], warm), work):
             verdicts.append(verdict)
             progress.advance(bar)
             for problem in verdict.problems:
@@ -141,7 +150,7 @@ def _task_sources(study: Study) -> dict[str, str]:
     return {} if plan is None else dict(zip(plan["task"].to_pylist(), plan["task_source"].to_pylist(), strict=True))
 
 
-def _verify(study: Study, cell_id: str, sources: dict[str, str]) -> Verdict:
+def _verify(study: Study, cell_id: str, sources: dict[str, str], warm: LifoQueue[Runner]) -> Verdict:
     row = read_row(study, cell_id)
     path = study.program_path(row["program_sha256"])
     problems, agreement, isolation, num_items = [], None, None, 0
@@ -154,10 +163,14 @@ def _verify(study: Study, cell_id: str, sources: dict[str, str]) -> Verdict:
         inputs = [dict(example.input) for examples in items.values() for example in examples]
         model = staged_by_identity(row["model_identity"])
         limit = evaluation.time_limit_seconds
-        with Runner(cache_folder(), warm=False) as runner:
-            execution = runner.execute(content, model.folder, inputs, time_limit_seconds=limit)
-            picked = random.Random(row["cell_id"]).sample(range(len(inputs)), min(SHUFFLED_ITEMS, len(inputs)))
+        with Runner(cache_folder(), warm=False) as cold:
+            execution = cold.execute(content, model.folder, inputs, time_limit_seconds=limit)
+        picked = random.Random(row["cell_id"]).sample(range(len(inputs)), min(SHUFFLED_ITEMS, len(inputs)))
+        runner = warm.get()
+        try:
             shuffled = runner.execute(content, model.folder, [inputs[i] for i in picked], time_limit_seconds=limit)
+        finally:
+            warm.put(runner)
         isolation = execution.isolation
         agreement = sum(
             execution.outputs[i] == output for i, output in zip(picked, shuffled.outputs, strict=True)

@@ -235,6 +235,6 @@ def test_one_cell_in_this_process_and_the_rest_in_others(tmp_path: Path, tiny_mo
 
     inline = run("inline", "--executor", "inline", "--cells", "*baseline*")
     assert len(inline) == 1
-    both = run("local")
+    both = run("local", "--jobs", "1")
     assert len(both) == 2
     assert inline.items() < both.items()

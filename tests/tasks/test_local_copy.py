@@ -39,7 +39,7 @@ def test_run_on_samples(local_hub: Any, tmp_path: Path, tiny_model: Path) -> Non
         rows = [{"goal": f"{split} {n}", "sol1": f"x {n}", "sol2": "y", "label": n % 2} for n in range(30)]
         local_hub.parquet(f"ybisk/piqa/plain_text/{split}/0000.parquet", rows)
     (tmp_path / "grid.yaml").write_text(GRID.format(model=tiny_model))
-    tcx(tmp_path, "run", "grid.yaml", "--results", "results")
+    tcx(tmp_path, "run", "grid.yaml", "--jobs", "1", "--results", "results")
     study = Study(tmp_path / "results" / "samples")
     rows = [read_shard(path, path.stem) for path in study.shard_files()]
     assert sorted(row["task"] for row in rows) == 2 * ["lima"] + 2 * ["piqa"]
