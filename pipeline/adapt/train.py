@@ -117,7 +117,7 @@ def adapt(
     accumulation = -(-share // micro_batch)
     bf16 = training.bf16 and agree(has_fast_bf16())
     if training.bf16 and not bf16:
-        context.report("this processor has no fast products in bfloat16, training would take longer than in fp32: fp32")
+        context.report("this processor has no fast products in bfloat16: training in fp32, which takes less time")
     if resources.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()

@@ -104,8 +104,7 @@ def test_every_tuner_computes_what_autocast_does(tuner: str, tiny_model: Path) -
 
 def test_the_machine_class_tells_of_amx() -> None:
     """Virtual processors of one model have it or not, and training in bfloat16 gives other bits with it."""
-    flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")).split()
-    assert has_amx() == ("amx_bf16" in flags)
+    assert has_amx() == ("amx_bf16" in Path("/proc/cpuinfo").read_text().split())
     assert ("AMX" in machine_class().split()) == has_amx()
-    if "GenuineIntel" in machine_class():
+    if "GenuineIntel" in machine_class() and not torch.cuda.is_available():
         assert has_fast_bf16() == has_amx()
