@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.cell import format_bytes
-from pipeline.machine import missing_packages
+from pipeline.machine import missing_packages, num_cores
 from pipeline.models.spec import PACKAGED, cache_folder, known_identity, parse_model
 from pipeline.runner import check_reference_machine
 
@@ -66,7 +65,7 @@ def diagnose() -> Diagnosis:
 
 
 def _python() -> Finding:
-    text = f"Python {sys.version.split()[0]}, {os.cpu_count()} cores"
+    text = f"Python {sys.version.split()[0]}, {num_cores()} cores"
     return Finding(name="python", ok=sys.version_info >= (3, 11), text=text)
 
 

@@ -85,6 +85,23 @@ CAUSES = {
 }
 """Cause of a failed attempt -> what it means."""
 
+HELD_AFTER_ATTEMPTS = {
+    "cancelled": 1,
+    "stuck": 2,
+    "data": 1,
+    "environment": 2,
+    "code": 2,
+    "program-crash": 2,
+    "program-output": 2,
+    "program-payload": 2,
+    "program-timeout": 2,
+    "oom-gpu": 2,
+    "oom-host": 4,
+    "program-memory": 4,
+    "timeout": 8,
+}
+"""Cause of the last attempt -> attempts with it after which a cell waits for `--retry`: it would fail again so."""
+
 OUT_OF_MEMORY = frozenset({"oom-gpu", "oom-host"})
 """Causes after which adaptation is tried again with half the micro-batch."""
 

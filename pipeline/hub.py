@@ -56,6 +56,23 @@ def pin(commits: Mapping[str, str], *, may_download: bool) -> None:
     _access.pins, _access.may_download = dict(commits), may_download
 
 
+@contextmanager
+def only(commits: Mapping[str, str]) -> Iterator[None]:
+    """Let this process read these commits and nothing from the network, as `pin` does, for a while."""
+    before = _access.pins, _access.may_download
+    pin(commits, may_download=False)
+    try:
+        yield
+    finally:
+        _access.pins, _access.may_download = before
+
+
+def data_commits(hub_commits: str | None) -> dict[str, str]:
+    """Data repository -> commit, of the column `hub_commits`, which has those of models too."""
+    commits: dict[str, str] = json.loads(hub_commits or "{}")
+    return {name.removeprefix(DATASETS): commit for name, commit in commits.items() if name.startswith(DATASETS)}
+
+
 def pinned(repo: str) -> str | None:
     """Commit of a data repository that this process must read, None where any will do."""
     return _access.pins.get(repo)

@@ -138,6 +138,11 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
+def num_cores() -> int:
+    """Cores that this process may use: those of its job, where a scheduler gives it a part of the machine."""
+    return len(os.sched_getaffinity(0))
+
+
 @cache
 def code_state() -> tuple[str | None, str | None]:
     """Git commit of this package's checkout, and the SHA-256 of its uncommitted changes; None where there is none."""
@@ -162,7 +167,8 @@ def code_state() -> tuple[str | None, str | None]:
 
 
 def _processor() -> str:
-    fields = ("vendor_id", "cpu family", "model\t")
+    # The last four are what ARM says in the place of the first three.
+    fields = ("vendor_id", "cpu family", "model\t", "CPU implementer", "CPU variant", "CPU part", "CPU revision")
     found = []
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if not line:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections import Counter, defaultdict
+from collections import ChainMap, Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -161,12 +160,7 @@ def rescore(name: str, *, results: str | None, same_items: bool, console: Consol
 
 def _tasks(rows: Iterable[Row]) -> dict[str, Task]:
     """The tasks of a plan as they are now, which read the commits of the plan and nothing from the network."""
-    commits = {
-        name.removeprefix(hub.DATASETS): commit
-        for text in {row["hub_commits"] for row in rows}
-        for name, commit in json.loads(text or "{}").items()
-        if name.startswith(hub.DATASETS)
-    }
+    commits = ChainMap(*map(hub.data_commits, {row["hub_commits"] for row in rows}))
     hub.pin(commits, may_download=False)
     return {task: catalog.task(source) for task, source in {(row["task"], row["task_source"]) for row in rows}}
 

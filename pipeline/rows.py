@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline import schema
 from pipeline.compacted import iter_compacted, read_compacted_rows
+from pipeline.errors import UserError
 from pipeline.shards import read_shard_columns
 from pipeline.store import Study
 
@@ -69,6 +70,26 @@ def iter_rows(study: Study, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
                     if row["cell_id"] not in seen:
                         seen.add(row["cell_id"])
                         yield row
+
+
+def study_of_program(path: Path) -> Study:
+    """The study that a program file lies in, where a row names it.
+
+    Raises:
+        UserError: there is no such file, or it is not in the folder of a study, or no row of the study names it.
+        TaskComplexityError: a file of the study is damaged.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no program file {path}")
+    if path.suffix != ".pyz":
+        raise UserError(f"{path} is no program file: the names of those end in .pyz")
+    folders = path.resolve().parents
+    study = Study(folders[2]) if len(folders) > 2 else None
+    if study is None or study.program_path(path.stem) != path.resolve():
+        raise UserError(f"{path} is not in the folder programs/ of a study, whose rows tell what it is to give")
+    if not any(row["program_sha256"] == path.stem for row in iter_rows(study, ["program_sha256"])):
+        raise UserError(f"no row of {study.folder} names the program {path.name}")
+    return study
 
 
 def _rows_in(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import os
 import queue
+import re
 import threading
 import time
 from collections import Counter
@@ -26,15 +27,15 @@ from rich.progress import (
 
 from pipeline.cluster.slurm import job_is_gone
 from pipeline.errors import UserError
-from pipeline.grid import read_grid
+from pipeline.grid import Grid, cells, read_grid
 from pipeline.leases import lease, this_owner
-from pipeline.machine import require_packages
+from pipeline.machine import num_cores, require_packages
 from pipeline.plan import Plan, PlanRow, identities_of, make_plan
 from pipeline.pool import Worker
 from pipeline.prefetch.children import stage_model
 from pipeline.prefetch.command import prefetch
 from pipeline.prefetch.gaps import find_gaps
-from pipeline.search import outcomes
+from pipeline.search import current_grid, outcomes
 from pipeline.status import DONE, is_meant
 from pipeline.store import Study
 from pipeline.supervise import run_group
@@ -51,7 +52,7 @@ class RunSummary:
     Attributes:
         study_folder: where everything is.
         done: cells of the plan that have a shard now.
-        failed: cells that were asked for and have none.
+        failed: cells that were asked for and have none, and searches that ended without a program for failures alone.
     """
 
     study_folder: Path
@@ -97,24 +98,30 @@ def run_grid(
     """
     grid = read_grid(grid_path)
     require_packages("running cells")
+    if pattern is not None:
+        _check_pattern(grid, results, pattern)
     if find_gaps(grid, offline=False):
         prefetch(grid_path, update=False, console=console).render(console)
     stage_models(grid_path, console)
     plan, last = make_plan(grid_path, results), None
     while last is None or plan.study.folder != last.study.folder:  # one rung of a search after the other
         plan.render(console)
+        if last is None and pattern is not None and not _asked(plan, pattern):
+            raise _no_cell(pattern)
         groups = _longest_first(plan, pattern)
         if groups:
             is_inline = executor == "inline"
-            num_workers = 1 if is_inline else min(jobs or os.cpu_count() or 1, len(groups))
+            num_workers = 1 if is_inline else min(jobs or num_cores(), len(groups))
             # A bar that is drawn anew all the time would write over the prompt of a debugger.
             with _progress(console, is_shown=not is_inline) as progress:
                 _work(plan, groups, num_workers, executor, progress)
         plan, last = make_plan(grid_path, results), plan
     summary = _finish(plan, pattern, console)
-    for outcome in outcomes(grid, results, identities_of(grid)):
+    found = outcomes(grid, results, identities_of(grid))
+    for outcome in found:
         console.print(f"search    {outcome}", highlight=False, markup=False, soft_wrap=True)
-    return summary
+    num_vain = sum(outcome.winner is None and outcome.num_failed > 0 for outcome in found)
+    return dataclasses.replace(summary, failed=summary.failed + num_vain)
 
 
 def stage_models(grid_path: Path, console: Console) -> None:
@@ -126,14 +133,26 @@ def stage_models(grid_path: Path, console: Console) -> None:
 
 def _longest_first(plan: Plan, pattern: str | None) -> list[str]:
     """Groups with open cells; the longest first, so that no long one runs alone at the end."""
-    asked = _asked(plan, pattern)
-    if not asked:
-        raise UserError(f"no cell of this grid has a label like {pattern!r} or an id that starts so; see `tcx plan`")
     seconds: Counter[str] = Counter()
-    for row in asked:
+    for row in _asked(plan, pattern):
         if row.group_id is not None and row.state.name != DONE:
             seconds[row.group_id] += int(row.cost_seconds)
     return [group for group, _ in seconds.most_common()]
+
+
+def _check_pattern(grid: Grid, results: str | None, pattern: str) -> None:
+    """Refuses a pattern that no label matches before anything is fetched; ids may not be known until then."""
+    identities = identities_of(grid)
+    labels_match = any(is_meant(cell, pattern) for cell in cells(current_grid(grid, results, identities), identities))
+    if not labels_match and not re.fullmatch("[0-9a-f]+", pattern):
+        raise _no_cell(pattern)
+
+
+def _no_cell(pattern: str) -> UserError:
+    return UserError(
+        f"no cell of this grid has a label like {pattern!r} or an id that starts so; `tcx status STUDY --cells '*'` "
+        "lists them once `tcx plan GRID` has written the plan"
+    )
 
 
 def _asked(plan: Plan, pattern: str | None) -> list[PlanRow]:

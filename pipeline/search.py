@@ -14,13 +14,16 @@ import dataclasses
 import glob
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.attempts import count_attempts
 from pipeline.cell import Cell, format_bytes
+from pipeline.errors import HELD_AFTER_ATTEMPTS
 from pipeline.expansion import Exclusion, Grid, cells
+from pipeline.groups import group_ids
+from pipeline.leases import leased
 from pipeline.rows import read_row
 from pipeline.store import Study, results_folder
 
@@ -34,9 +37,14 @@ FIRST_ITEMS = 32
 """Validation items of the first rung."""
 TEST_ITEMS = 1
 """Of every rung: no choice looks at them, and a row has a score on test."""
-MOST_ATTEMPTS = 2
-"""A candidate that failed so often has lost."""
+LOST_AFTER_ATTEMPTS = {
+    cause: attempts
+    for cause, attempts in HELD_AFTER_ATTEMPTS.items()
+    if cause not in ("cancelled", "data", "environment")
+}
+"""Cause of the last attempt -> attempts with it after which a candidate has lost.
 
+Others, such as a job that was cancelled or a node that broke, say nothing of a candidate: its rung waits for it."""
 
 COLUMNS = (
     "status",
@@ -74,11 +82,13 @@ class Stage(NamedTuple):
         grid: what is made; `rung` of it is None at the end.
         candidates: cells that compete in it.
         entrants: those of them that have a program; None while some are still to be made.
+        failed: those that have none because they failed again and again.
     """
 
     grid: Grid
     candidates: Sequence[Cell]
     entrants: Sequence[Entrant] | None
+    failed: Sequence[Cell] = ()
 
 
 class Outcome(NamedTuple):
@@ -88,6 +98,7 @@ class Outcome(NamedTuple):
         competition: the competition.
         winner: the best on validation, None where no candidate keeps the budget.
         num_candidates: cells of the first rung.
+        num_failed: those of them that have lost because they failed again and again.
         hours: for encoding each program once and executing it in all stages. The time of an encoder that made programs
             for several budgets counts where it was first needed.
     """
@@ -95,19 +106,21 @@ class Outcome(NamedTuple):
     competition: Competition
     winner: Entrant | None
     num_candidates: int
+    num_failed: int
     hours: float
 
     def __str__(self) -> str:
         task, model, budget_bytes, seed = self.competition
         told = [task, model, format_bytes(budget_bytes)]
         told += [] if seed is None else [f"seed {seed}"]
+        failed = f"; {self.num_failed} of them failed: `tcx status` of the rungs says why" if self.num_failed else ""
         if self.winner is None:
-            return f"{' / '.join(told)}: no candidate keeps the budget"
+            return f"{' / '.join(told)}: none of {self.num_candidates} candidates keeps the budget{failed}"
         row, cell = self.winner.row, self.winner.cell
         return (
             f"{' / '.join(told)}: {cell.label.split(' / ')[-1]}, {row['program_length_bits'] // 8:,} bytes, "
             f"validation {row['validation']['performance']:.2f}, test {row['test']['performance']:.2f}; "
-            f"searched among {self.num_candidates} in {self.hours:.2g} h"
+            f"searched among {self.num_candidates} in {self.hours:.2g} h{failed}"
         )
 
 
@@ -134,7 +147,9 @@ def outcomes(grid: Grid, results: str | None, identities: Mapping[str, str | Non
         seconds = sum(encoding.values()) + sum(row["execute_seconds"] for row in rows)
         finalists = _fitting(stages[-1].entrants, competition)
         entered = sum(_competes(cell, competition) for cell in stages[0].candidates)
-        found.append(Outcome(competition, finalists[0] if finalists else None, entered, seconds / 3600))
+        num_failed = sum(_competes(cell, competition) for stage in stages for cell in stage.failed)
+        winner = finalists[0] if finalists else None
+        found.append(Outcome(competition, winner, entered, num_failed, seconds / 3600))
     return found
 
 
@@ -167,7 +182,7 @@ def _stages(grid: Grid, results: str | None, identities: Mapping[str, str | None
         competitions = competitions or _competitions(candidates, grid.search_budgets)
         if all(sum(_competes(cell, one) for cell in candidates) <= FINALISTS for one in competitions):
             break
-        found.append(Stage(rung, candidates, _entrants(rung, results, candidates)))
+        found.append(_stage(rung, results, candidates))
         entrants = found[-1].entrants
         if entrants is None:
             return found
@@ -178,7 +193,7 @@ def _stages(grid: Grid, results: str | None, identities: Mapping[str, str | None
             break
     end = dataclasses.replace(grid.with_candidates, exclude=(*grid.exclude, *losers))
     candidates = cells(dataclasses.replace(end, programs=grid.candidates), identities)
-    return [*found, Stage(end, candidates, _entrants(end, results, candidates))]
+    return [*found, _stage(end, results, candidates)]
 
 
 def _items_of_rungs(most: int | None) -> Iterator[tuple[int, bool]]:
@@ -205,16 +220,32 @@ def _competes(cell: Cell, competition: Competition) -> bool:
     )
 
 
-def _entrants(grid: Grid, results: str | None, candidates: Sequence[Cell]) -> list[Entrant] | None:
-    """Candidates that have a program, or None while some are still to be made."""
+def _stage(grid: Grid, results: str | None, candidates: Sequence[Cell]) -> Stage:
+    """A rung, or the end, with the candidates that have a program once each has one or has lost without."""
     study = Study(results_folder(results) / grid.study)
     ids = [cell.cell_id for cell in candidates if cell.cell_id is not None]
     done = study.valid_cells(ids)
-    attempts = count_attempts(study, ids)
-    if len(ids) < len(candidates) or any(attempts[it] < MOST_ATTEMPTS for it in ids if it not in done):
-        return None
+    failed = _failed(study, [cell for cell in candidates if cell.cell_id not in done])
+    if len(done) + len(failed) < len(candidates):
+        return Stage(grid, candidates, None)
     rows = [(cell, read_row(study, str(cell.cell_id), COLUMNS)) for cell in candidates if cell.cell_id in done]
-    return sorted(Entrant(_rank(row), cell, row) for cell, row in rows if row["status"] == "ok")
+    entrants = sorted(Entrant(_rank(row), cell, row) for cell, row in rows if row["status"] == "ok")
+    return Stage(grid, candidates, entrants, failed)
+
+
+def _failed(study: Study, candidates: Sequence[Cell]) -> list[Cell]:
+    """Those that have lost by their attempts; none that is worked on, for its next attempt may be the good one."""
+    attempts = study.read_attempts(cell.cell_id for cell in candidates if cell.cell_id is not None)
+    pairs = list(zip(attempts["cell_id"].to_pylist(), attempts["cause"].to_pylist(), strict=True))
+    tries, last_cause = Counter(pairs), dict(pairs)  # ordered by attempt: the last of a cell stays
+    lost = [
+        cell
+        for cell in candidates
+        if (cause := last_cause.get(str(cell.cell_id))) in LOST_AFTER_ATTEMPTS
+        and tries[str(cell.cell_id), cause] >= LOST_AFTER_ATTEMPTS[str(cause)]
+    ]
+    busy = leased(study) if lost else {}
+    return [cell for cell, group in zip(lost, group_ids(lost), strict=True) if group not in busy]
 
 
 def _rank(row: Mapping[str, Any]) -> tuple[float, int, str]:

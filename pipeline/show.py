@@ -12,8 +12,9 @@ from rich.table import Table
 
 from pipeline.cell import format_bytes
 from pipeline.errors import UserError
+from pipeline.models.spec import staged_by_identity
 from pipeline.program_file import unpack
-from pipeline.rows import iter_rows, read_row
+from pipeline.rows import iter_rows, read_row, study_of_program
 from pipeline.status import unique_id
 from pipeline.store import Study, results_folder
 
@@ -64,11 +65,31 @@ class ShowResult:
             console.print(table)
             return
         table.add_row("made on", f"{row['machine_class']}, isolation {row['isolation']}")
-        table.add_row("run", f"python {self.program} MODEL_DIR < inputs.jsonl > outputs.jsonl")
+        table.add_row("run", f"python {self.program} {self._model_folder()} < inputs.jsonl > outputs.jsonl")
         console.print(table)
         console.print(Syntax(self.source, "python", word_wrap=True))
         if row["payload_text"]:
             console.print("payload, as text:", row["payload_text"][:PREVIEW_CHARACTERS], sep="\n", markup=False)
+
+    def _model_folder(self) -> str:
+        try:
+            return str(staged_by_identity(self.row["model_identity"]).folder)
+        except UserError:
+            return f"MODEL_DIR (the staged folder of {self.row['model']}, which is not on this machine)"
+
+
+def _find(start: str, results: Path) -> tuple[Study, str]:
+    """The study below a folder that has the one cell whose id starts so."""
+    studies = [Study(entry) for entry in sorted(results.iterdir()) if entry.is_dir()] if results.is_dir() else []
+    places = {cell_id: study for study in studies for cell_id in study.listed_cells()}
+    if not any(cell_id.startswith(start) for cell_id in places):
+        known = ", ".join(study.name for study in studies) or "none"
+        raise UserError(
+            f"no study in {results}/ has a cell whose id starts with {start!r}; studies there: {known}. "
+            "`tcx status STUDY --cells '*'` lists the cells of one"
+        )
+    cell_id = unique_id(start, places)
+    return places[cell_id], cell_id
 
 
 def show(name: str, *, results: str | None) -> ShowResult:
@@ -77,19 +98,13 @@ def show(name: str, *, results: str | None) -> ShowResult:
     Raises:
         UserError: there is none, or several.
     """
-    folder = results_folder(results)
     path = Path(name)
-    if path.suffix == ".pyz" and path.is_file():
-        study = Study(path.resolve().parents[2])
-        named = (row["cell_id"] for row in iter_rows(study, ["program_sha256"]) if row["program_sha256"] == path.stem)
-        cell_id = next(named, None)
-        if cell_id is None:
-            raise UserError(f"no shard of {study.folder} names the program {path.name}")
+    if path.suffix or len(path.parts) > 1:  # ids have neither
+        study = study_of_program(path)
+        named = iter_rows(study, ["program_sha256"])
+        cell_id = next(row["cell_id"] for row in named if row["program_sha256"] == path.stem)
     else:
-        studies = [Study(entry) for entry in sorted(folder.iterdir()) if entry.is_dir()] if folder.is_dir() else []
-        places = {cell_id: study for study in studies for cell_id in study.listed_cells()}
-        cell_id = unique_id(name, places)
-        study = places[cell_id]
+        study, cell_id = _find(name, results_folder(results))
     row = read_row(study, cell_id)
     program = study.program_path(row["program_sha256"]) if row["program_sha256"] else None
     return ShowResult(

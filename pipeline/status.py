@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console, Group
 from rich.live import Live
@@ -155,7 +156,10 @@ class Status:
             lines.append(self.queue_note)
         lines += unjudged_lines(self.unjudged, self.group_cells)
         if self.tally.causes:
-            lines.append(f"Why one cell failed: tcx status {self.study} --why CELL")
+            lines.append(
+                f"Why one cell failed: tcx status {self.study} --why CELL; which are there: "
+                f"tcx status {self.study} --cells '*'"
+            )
         if self.num_outside:
             lines.append(f"{self.num_outside:,} shards are outside of the plan; they are kept.")
         return Group(self.tally.table(f"study {self.study}"), *map(Text, lines))
@@ -232,6 +236,55 @@ class CellStatus:
         }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellList:
+    """Single cells of a plan.
+
+    Attributes:
+        rows: id (None while the base model is not staged), label and state of each.
+    """
+
+    rows: tuple[tuple[str | None, str, State], ...]
+
+    def render(self, console: Console) -> None:
+        """Print for people: a line each, so that `grep` finds its way."""
+        for cell_id, label, state in self.rows:
+            told = f"{state.name} ({state.cause})" if state.cause else state.name
+            console.print(
+                f"{(cell_id or '-')[:12]:12}  {told:<12}  {label}", markup=False, highlight=False, soft_wrap=True
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionary for scripts."""
+        return {
+            "cells": [
+                {"cell_id": cell_id, "label": label, "state": state.name.replace(" ", "_"), "cause": state.cause}
+                for cell_id, label, state in self.rows
+            ]
+        }
+
+
+def list_cells(name: str, pattern: str, results: str | None) -> CellList:
+    """Those cells of the plan of a study whose label matches, or whose id starts so, in the order of the plan.
+
+    Args:
+        name: name or folder of the study.
+        pattern: as `is_meant` takes it.
+        results: folder of the studies, None for the default.
+
+    Raises:
+        UserError: there is no such study, it has no plan, or no cell matches.
+    """
+    study = open_study(name, results)
+    rows = [row for row in _plan_of(study).to_pylist() if is_meant(Cell.from_row(row), pattern)]
+    if not rows:
+        raise UserError(f"no cell of study {study.name} has a label like {pattern!r} or an id that starts so")
+    states, _ = _with_queue(study, [row["cell_id"] for row in rows])
+    return CellList(
+        rows=tuple((row["cell_id"], Cell.from_row(row).label, state) for row, state in zip(rows, states, strict=True))
+    )
+
+
 def study_status(name: str, results: str | None) -> Status:
     """What is done of a study.
 
@@ -243,9 +296,7 @@ def study_status(name: str, results: str | None) -> Status:
         UserError: there is no such study, or it has no plan.
     """
     study = open_study(name, results)
-    plan = study.read_plan()
-    if plan is None:
-        raise UserError(f"{study.folder} has shards but no plan; `tcx reduce` reads it as it is, `tcx plan` makes one")
+    plan = _plan_of(study)
     cell_ids = plan["cell_id"].to_pylist()
     states, queue_note = _with_queue(study, cell_ids)
     points = zip(*(plan[axis].to_pylist() for axis in ("task", "model", "family")), strict=True)
@@ -258,6 +309,13 @@ def study_status(name: str, results: str | None) -> Status:
         unjudged=unjudged(study),
         group_cells=Counter(plan["group_id"].to_pylist()),
     )
+
+
+def _plan_of(study: Study) -> pa.Table:
+    plan = study.read_plan()
+    if plan is None:
+        raise UserError(f"{study.folder} has shards but no plan; `tcx reduce` reads it as it is, `tcx plan` makes one")
+    return plan
 
 
 def watch(name: str, results: str | None, seconds: float, console: Console) -> None:

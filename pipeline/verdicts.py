@@ -11,20 +11,20 @@ from pipeline.store import Study
 
 
 def keep_verdicts(study: Study, found: Mapping[str, Sequence[str]]) -> None:
-    """Keep what was found, beside what was found before of other programs; nothing where the folder may not be written.
+    """Keep what was found, beside what was found before of other cells; nothing where the folder may not be written.
 
     Args:
         study: the study.
-        found: digest of a program -> its problems, none for a program that holds.
+        found: cell -> the problems of its program, none for a program that holds.
     """
-    kept = read_verdicts(study) | {sha256: list(problems) for sha256, problems in found.items()}
+    kept = read_verdicts(study) | {cell_id: list(problems) for cell_id, problems in found.items()}
     content = json.dumps(kept, indent=1, sort_keys=True) + "\n"
     with contextlib.suppress(PermissionError):
         write_atomically(study.verdicts_path, content.encode(), replace=True)
 
 
 def read_verdicts(study: Study) -> dict[str, list[str]]:
-    """Digest of a program -> its problems, of all programs that were ever verified."""
+    """Cell -> the problems of its program, of all that were ever verified."""
     try:
         verdicts: dict[str, list[str]] = json.loads(read_patiently(study.verdicts_path.read_text))
         return verdicts

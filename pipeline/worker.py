@@ -133,10 +133,7 @@ def _task(plan_row: Mapping[str, Any]) -> Task:
     Raises:
         UserError: its data are not here, or not those that the plan was made with.
     """
-    commits: dict[str, str] = json.loads(plan_row["hub_commits"] or "{}")
-    data = {
-        name.removeprefix(hub.DATASETS): commit for name, commit in commits.items() if name.startswith(hub.DATASETS)
-    }
+    data = hub.data_commits(plan_row["hub_commits"])
     hub.pin(data, may_download=False)
     task = catalog.task(plan_row["task_source"])
     if task.version != plan_row["task_version"]:

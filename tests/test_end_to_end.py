@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -24,6 +25,7 @@ from pipeline.runner.items import read_outputs, write_inputs
 from pipeline.runner.reference_machine import build_view
 from pipeline.shards import read_shard
 from pipeline.store import Study
+from pipeline.verdicts import keep_verdicts, read_verdicts
 
 GRID = """
 study: tiny
@@ -129,11 +131,32 @@ def test_verify_runs_a_program_of_every_family_cold(workplace: Path, study: Stud
 def test_verify_tells_what_differs_and_of_another_machine(
     workplace: Path, study: Study, rows: list[dict[str, Any]]
 ) -> None:
-    row = next(row for row in rows if row["family"] == "trivial")
+    copying, constant = [row for row in rows if row["family"] == "trivial"]
     other = Study(workplace / "elsewhere" / "tiny")
-    other.commit_program(study.program_path(row["program_sha256"]).read_bytes())
-    changed = row["test"] | {"predictions": ["7", *row["test"]["predictions"][1:]]}
-    other.commit_shard(row | {"test": changed, "machine_class": "a typewriter"})
+    for row in (copying, constant):
+        other.commit_program(study.program_path(row["program_sha256"]).read_bytes())
+    changed = copying["test"] | {"predictions": ["7", *copying["test"]["predictions"][1:]]}
+    marked = copying["test"] | {"predictions": ["a mark", *copying["test"]["predictions"][1:]]}
+    made = {
+        "differs": copying | {"test": changed, "machine_class": "a typewriter"},
+        "same program": copying,
+        "cut": constant,
+        "no such model": constant | {"model_identity": "f" * 64},
+        "damaged shard": copying | {"test": marked},
+    }
+    ids = {name: hashlib.sha256(name.encode()).hexdigest() for name in made}
+    for name, row in made.items():
+        assert other.commit_shard(row | {"cell_id": ids[name]})
+    shard = other.shard_path(ids["damaged shard"])
+    content = shard.read_bytes()
+    assert b"a mark" in content
+    shard.chmod(0o644)
+    shard.write_bytes(content.replace(b"a mark", b"a bark"))
+    program = other.program_path(constant["program_sha256"])
+    program.chmod(0o644)
+    program.write_bytes(program.read_bytes()[:-5])
+    before = {ids[name]: [] for name in ("cut", "no such model", "damaged shard")}
+    keep_verdicts(other, before)
     done = subprocess.run(
         [sys.executable, "-m", "pipeline.cli", "verify", "tiny", "--results", "elsewhere", "--json"],
         cwd=workplace,
@@ -141,10 +164,28 @@ def test_verify_tells_what_differs_and_of_another_machine(
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 1
-    assert json.loads(done.stdout)["failed"] == 1
-    assert "1 of 4 test outputs differ from the shard's" in done.stdout
-    assert "it was made on a typewriter, this is " in done.stdout
+    assert done.returncode == 1, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["verified"], summary["failed"]) == (1, 4)
+    verdicts = {one["cell_id"]: one for one in summary["programs"]}
+    found = {name: (verdicts[ids[name]]["problems"], verdicts[ids[name]]["obstacles"]) for name in made}
+    assert found["differs"][0][0] == "1 of 4 test outputs differ from the shard's"
+    assert found["differs"][0][-1].startswith("it was made on a typewriter, this is ")
+    assert found["same program"] == ([], [])
+    assert f"the shard says {constant['program_length_bits']}" in found["cut"][0][0]
+    assert "the program ended with" in found["cut"][0][-1] and not found["cut"][1]
+    for name, why in (("no such model", "no base model of identity ffffffffffff"), ("damaged shard", "checksum")):
+        problems, (obstacle,) = found[name]
+        assert not problems and why in obstacle
+    # What says nothing of a program leaves what was found before.
+    problems_of = {name: read_verdicts(other).get(cell_id) for name, cell_id in ids.items()}
+    assert problems_of == {
+        "differs": found["differs"][0],
+        "same program": [],
+        "cut": found["cut"][0],
+        "no such model": [],
+        "damaged shard": [],
+    }
 
 
 def test_programs_run_by_plain_python_where_this_package_is_not(

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from pipeline.attempts import record_attempts
 from pipeline.cell import Cell
 from pipeline.earlier import earlier_programs
 from pipeline.errors import GridError
 from pipeline.grid import read_grid
+from pipeline.leases import lease, this_owner
 from pipeline.plan import Plan, check_grid, make_plan
+from pipeline.run import run_grid
 from pipeline.search import FINALISTS, FIRST_ITEMS, outcomes
 from pipeline.store import Study
 from tests.small_shards import shard_row
@@ -167,13 +170,33 @@ def test_a_rung_waits_for_its_cells_and_drops_those_that_fail_again(grid: Path) 
     best = next(row for row in first.rows if row.cell.parameters.get("lr") == 2e-4)
     finish(first, scores)
     first.study.shard_path(str(best.cell_id)).unlink()
-    fail(first, str(best.cell_id), 1, "killed")
-    assert make_plan(grid, None).grid.rung == 1
-    fail(first, str(best.cell_id), 2, "killed")
+    for attempt, cause in enumerate(["killed", "cancelled", "cancelled", "oom-host", "program-timeout"], start=1):
+        fail(first, str(best.cell_id), attempt, cause)
+        assert make_plan(grid, None).grid.rung == 1
+    fail(first, str(best.cell_id), 6, "program-timeout")
+    with lease(first.study, str(best.group_id), this_owner(), lambda owner: False):
+        assert make_plan(grid, None).grid.rung == 1  # another attempt is being made
     second = make_plan(grid, None)
     assert second.grid.rung == 2
     competition = best.cell.budget_bytes, best.cell.seed
     assert rates(second, *competition) == [7e-5, 8e-5, 9e-5, 1e-4]  # type: ignore[arg-type]
+
+
+def test_a_search_whose_candidates_all_failed_says_so(
+    grid: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid.write_text(GRID.replace("  - {family: baseline}\n", ""))
+    first = make_plan(grid, None)
+    for cell in {str(row.cell_id) for row in first.rows}:
+        fail(first, cell, 1, "code")
+        fail(first, cell, 2, "code")
+    last = make_plan(grid, None)
+    assert (last.grid.rung, len(last.rows)) == (None, 0)
+    monkeypatch.setattr("pipeline.run.stage_models", lambda *_: None)  # the base model is one by name only
+    summary = run_grid(grid, results=None, jobs=1, console=Console(width=400))
+    assert (summary.done, summary.failed) == (0, len(COMPETITIONS))
+    told = capsys.readouterr().out
+    assert told.count("none of 12 candidates keeps the budget; 12 of them failed") == len(COMPETITIONS)
 
 
 def test_candidates_that_the_grid_has_anyway_are_not_made_twice(grid: Path) -> None:
@@ -244,7 +267,7 @@ def test_a_whole_search(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.Mo
     assert {(row["validation_items"], row["test_items"]) for row in rows[study]} == {(4, 2)}
     made = {row["program_sha256"]: [row[name] for name in MADE] for row in fitting}
     assert all([row[name] for name in MADE] == made[row["program_sha256"]] for row in rows[study])
-    assert "200 B / seed 1: no candidate keeps the budget" in told
+    assert "200 B / seed 1: none of 4 candidates keeps the budget\n" in told
     assert "1.758 KiB" in told and "searched" in told
     plan = json.loads(tcx("plan", "grid.yaml", "--json"))
     assert (plan["study"], plan["rung"], plan["states"]["done"]) == ("small", None, FINALISTS)

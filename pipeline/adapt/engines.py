@@ -205,7 +205,7 @@ def has_fast_bf16() -> bool:
     and 210 GFLOP/s, in fp32 130 to 145 and 95).
     """
     if torch.cuda.is_available():
-        return True
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     with_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not with_onednn or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False

@@ -26,6 +26,12 @@ def status(
         str | None,
         typer.Option("--why", metavar="CELL", help="Last attempts of one cell, given by the start of its id."),
     ] = None,
+    cells: Annotated[
+        str | None,
+        typer.Option(
+            "--cells", metavar="PATTERN", help="List the cells whose label matches (*lora*, or * for all), with ids."
+        ),
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Show it anew until nothing is queued or running, or Ctrl-C.")
     ] = False,
@@ -39,12 +45,14 @@ def status(
     from pipeline import status as library
     from pipeline.errors import UserError
 
+    if (why is not None) + (cells is not None) + watch > 1 or (watch and as_json):
+        raise UserError("--why, --cells and --watch show different things, and --watch no JSON: give one of them")
     if watch:
-        if as_json or why is not None:
-            raise UserError("--watch shows the table of a study; leave --json and --why out")
         library.watch(study, results, every, console())
-        return
-    show(library.study_status(study, results) if why is None else library.why(study, why, results), as_json)
+    elif cells is not None:
+        show(library.list_cells(study, cells, results), as_json)
+    else:
+        show(library.study_status(study, results) if why is None else library.why(study, why, results), as_json)
 
 
 @app.command(epilog="Example: tcx logs quickstart 3f9a --attempt 1")
@@ -202,6 +210,7 @@ def report(
 @app.command(epilog="Example: tcx verify quickstart")
 def verify(
     targets: Annotated[list[str], typer.Argument(metavar="STUDY|PROGRAM...", help="Studies, or program files.")],
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, metavar="N", help="Programs at the same time.")] = None,
     results: Results = None,
     as_json: AsJson = False,
 ) -> None:
@@ -209,7 +218,7 @@ def verify(
     from pipeline.verify import verify as library
 
     # Progress must not mix with the JSON object on stdout.
-    summary = library(targets, results=results, console=console(stderr=as_json))
+    summary = library(targets, results=results, jobs=jobs, console=console(stderr=as_json))
     if as_json:
         print_json(summary.to_json())
     raise typer.Exit(1 if summary.failed else 0)

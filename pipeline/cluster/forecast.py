@@ -24,11 +24,11 @@ from pipeline.cluster.queue import look
 from pipeline.cluster.selection import Selection, select
 from pipeline.cluster.shapes import Shape, array_shape, pack_for
 from pipeline.cluster.slurm import SlurmError, test_only
-from pipeline.cluster.submit import job_script
+from pipeline.cluster.submit import job_script, plan_after_look
 from pipeline.errors import UserError
-from pipeline.plan import Plan, PlanRow, grid_to_make, make_plan
+from pipeline.plan import Plan, PlanRow
 from pipeline.prefetch.gaps import find_gaps
-from pipeline.store import Study, results_folder
+from pipeline.store import Study
 
 
 class Array(NamedTuple):
@@ -176,9 +176,8 @@ def forecast(grid_path: Path, cluster: str, *, settings: dict[str, str], results
     profile = load_profile(cluster, settings)
     if check:
         profile.check_complete()
-    study = Study(results_folder(results) / grid_to_make(grid_path, results).study)
-    queued, num_queued, unseen = _ask_queue(study)  # first, since it tells of what jobs have lost
-    plan = make_plan(grid_path, results)
+    plan, (queued, num_queued, unseen) = plan_after_look(grid_path, results, _ask_queue)
+    study = plan.study
     limits, unknown = _ask_limits(profile)
     profile = dataclasses.replace(profile, max_walltime_minutes=limits.max_walltime_minutes)
     selection = select(plan, queued=queued, attempts=study.read_attempts())

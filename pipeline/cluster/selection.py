@@ -9,26 +9,10 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from pipeline.cluster.batches import Group, Need, groups_of, part_of
-from pipeline.errors import CAUSES, HOST_MEMORY, OUT_OF_MEMORY
+from pipeline.errors import CAUSES, HELD_AFTER_ATTEMPTS, HOST_MEMORY, OUT_OF_MEMORY
 from pipeline.plan import Plan, PlanRow
 from pipeline.status import DONE, FAILED
 
-HELD_AFTER_ATTEMPTS = {
-    "cancelled": 1,
-    "stuck": 2,
-    "data": 1,
-    "environment": 2,
-    "code": 2,
-    "program-crash": 2,
-    "program-output": 2,
-    "program-payload": 2,
-    "program-timeout": 2,
-    "oom-gpu": 2,
-    "oom-host": 4,
-    "program-memory": 4,
-    "timeout": 8,
-}
-"""Cause of the last attempt -> attempts with it after which a cell waits for `--retry`: it would fail again so."""
 RETRY_GROUPS = {"failed": frozenset(CAUSES), "oom": OUT_OF_MEMORY | HOST_MEMORY}
 """Words for several causes that `--retry` takes."""
 TOO_SHORT = frozenset({"timeout", "stuck"})

@@ -6,11 +6,11 @@ import dataclasses
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
@@ -31,13 +31,15 @@ from pipeline.grid import read_grid
 from pipeline.hub import LOCAL_VARIABLE
 from pipeline.leases import Unjudged, unjudged, unjudged_lines
 from pipeline.models.spec import CACHE_VARIABLE, cache_folder
-from pipeline.plan import grid_to_make, make_plan
+from pipeline.plan import Plan, grid_to_make, make_plan
 from pipeline.pool import WORKER_ENVIRONMENT
 from pipeline.prefetch.gaps import find_gaps
 from pipeline.run import stage_models
 from pipeline.snapshot import environment, freeze
 from pipeline.store import Study, results_folder
 from pipeline.tasks.ifeval import MADE_VARIABLE
+
+Seen = TypeVar("Seen")
 
 DATA_VARIABLES = (LOCAL_VARIABLE, MADE_VARIABLE)
 """Folders of data that jobs are told of."""
@@ -173,10 +175,9 @@ def submit(
         )
         raise UserError(f"say `tcx prefetch {grid_path}` first: {where} must be locked and here. Missing:{lines}")
     stage_models(grid_path, console)
-    study = Study(results_folder(results) / grid_to_make(grid_path, results).study)
     with console.status("asking Slurm"):
-        queue = look(study)  # first, since it tells of what jobs have lost
-    plan = make_plan(grid_path, results)
+        plan, queue = plan_after_look(grid_path, results, look)
+    study = plan.study
     attempts = study.read_attempts()
     chosen = select(plan, queued=queue.cells, attempts=attempts, part=part, retry=retry)
     batches = pack_for(profile, chosen.wanted)
@@ -226,6 +227,20 @@ def submit(
         unjudged_leases=unjudged(study),
         group_cells=Counter(row.group_id for row in plan.rows),
     )
+
+
+def plan_after_look(grid_path: Path, results: str | None, look_at: Callable[[Study], Seen]) -> tuple[Plan, Seen]:
+    """A plan, and the queue as it was seen before: the look records what jobs have lost.
+
+    By that, or by what a worker does meanwhile, a search may go on to its next rung: then that one is looked at.
+    """
+    study = Study(results_folder(results) / grid_to_make(grid_path, results).study)
+    while True:
+        seen = look_at(study)
+        plan = make_plan(grid_path, results)
+        if plan.study.folder == study.folder:
+            return plan, seen
+        study = plan.study
 
 
 def job_script(

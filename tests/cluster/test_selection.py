@@ -13,9 +13,9 @@ from pipeline import schema
 from pipeline.cluster.batches import Need
 from pipeline.cluster.nodes import bad_nodes, report_nodes
 from pipeline.cluster.profile import load_profile
-from pipeline.cluster.selection import HELD_AFTER_ATTEMPTS, MOST_DOUBLINGS, select
+from pipeline.cluster.selection import MOST_DOUBLINGS, select
 from pipeline.cluster.shapes import array_shape, pack_for
-from pipeline.errors import CAUSES
+from pipeline.errors import CAUSES, HELD_AFTER_ATTEMPTS
 from pipeline.plan import Plan, make_plan
 
 GRID = """

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -156,6 +159,9 @@ def test_without_the_hub_cells_are_planned_and_run(fetched: World, tmp_path: Pat
     assert row["model_identity"] == lock["models"]["acme/tiny"]["identity"]
     assert study.lock_path.read_text() == world.lock.read_text()
     assert row["lock_sha256"] == world.json("prefetch", "grid.yaml")["lock_sha256"]
+    assert world.json("verify", "fetched")["verified"] == 1
+    (packed,) = re.findall(r'id="packed-details">([^<]+)<', study.page_path.read_text())
+    assert b"What is " in zlib.decompress(base64.b64decode(packed)), "items of the test split"
 
 
 def test_a_lock_gives_ids_where_nothing_is_staged(fetched: World, tmp_path: Path) -> None:

@@ -152,16 +152,16 @@ def study_names(studies: Sequence[Study]) -> list[str]:
 
 def _points(study: Study, name: str) -> pa.Table:
     wanted = ["cell_id", "seed", "is_floor", "higher_is_better", *_TEXTS, *_WHOLE, *_COUNTS, *_SCORES, *_NUMBERS]
-    points = study.read_table("points", [*wanted, "program_sha256"])
-    return _named(points.select(wanted).append_column("is_verified", _is_verified(study, points)), name)
+    points = study.read_table("points", wanted).select(wanted)
+    return _named(points.append_column("is_verified", _is_verified(study, points)), name)
 
 
 def _is_verified(study: Study, points: pa.Table) -> pa.Array:
-    """Whether each program held when it was verified, null where it never was."""
+    """Whether the program of each cell held when it was verified, null where it never was."""
     verdicts = read_verdicts(study)
     if not verdicts:
         return pa.nulls(points.num_rows, pa.int8())
-    found = [verdicts.get(sha256) for sha256 in points["program_sha256"].to_pylist()]
+    found = [verdicts.get(cell_id) for cell_id in points["cell_id"].to_pylist()]
     return pa.array([None if problems is None else int(not problems) for problems in found], pa.int8())
 
 

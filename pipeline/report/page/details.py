@@ -172,17 +172,15 @@ class _Reader:
 
     def _first_items(self, row: Mapping[str, Any]) -> Sequence[Mapping[str, str]] | None:
         # A page is made anywhere, often without a network: only data that is here is read.
-        hub.pin(json.loads(row["hub_commits"] or "{}"), may_download=False)
-        try:
-            task = catalog.task(self._sources.get(row["task"], row["task"]))
-            if task.version != row["task_version"]:
+        with hub.only(hub.data_commits(row["hub_commits"])):
+            try:
+                task = catalog.task(self._sources.get(row["task"], row["task"]))
+                if task.version != row["task_version"]:
+                    return None
+                evaluation = Evaluation(validation_items=0, test_items=row["test_items"])
+                examples = items_of(task, evaluation)["test"][:OUTPUTS]
+            except (UserError, ImportError, OSError):
                 return None
-            evaluation = Evaluation(validation_items=0, test_items=row["test_items"])
-            examples = items_of(task, evaluation)["test"][:OUTPUTS]
-        except (UserError, ImportError, OSError):
-            return None
-        finally:
-            hub.pin({}, may_download=True)
         return [
             {"input": _fields(example.input)[:_CHARACTERS], "target": example.target[:_CHARACTERS]}
             for example in examples
