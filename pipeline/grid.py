@@ -18,6 +18,7 @@ from pipeline.expansion import Grid, GridTask, ProgramEntry, cells, points, unch
 from pipeline.grid_rules import exclusions, resource_rules
 from pipeline.lock import lock_path, read_lock
 from pipeline.models import parse_model
+from pipeline.program_file import CONTAINER_BYTES
 from pipeline.protocols import Family
 from pipeline.search_space import AUTO, CANDIDATES
 from pipeline.yaml_values import Document, Place, allowed_types, budget_of, is_whole, seed_of, shown, text_of, value_as
@@ -125,7 +126,8 @@ class _Reader:
             self.wrong(
                 ("programs",),
                 f"{family} changes the weights of the base model, and those of {model!r} are rounded to 4 bits; "
-                f"exclude it ({{model: {model}, family: {family}}}), or let it train an adapter",
+                f"exclude it ({{model: {model}, family: {family}}}, or one value of tuner or weights "
+                "where others leave the weights alone), or let it train an adapter",
             )
         return grid
 
@@ -140,7 +142,7 @@ class _Reader:
         return ""
 
     def _budgets(self, content: Mapping[str, Any], place: Place) -> tuple[int, ...]:
-        return self.document.list_of(content, "budgets", "16KiB", _bounded(budget_of), place)
+        return self.document.list_of(content, "budgets", "16KiB", _bounded(_budget_of), place)
 
     def _task(self, value: Any) -> GridTask:
         source = text_of(value)
@@ -320,6 +322,13 @@ def _unlike(candidates: Sequence[ProgramEntry], programs: Sequence[ProgramEntry]
 
     made = [one for entry in programs for one in single(entry)] if candidates else []
     return tuple(one for entry in candidates for one in single(entry) if one not in made)
+
+
+def _budget_of(value: Any) -> int:
+    size = budget_of(value)
+    if size <= CONTAINER_BYTES:
+        raise UserError(f"{format_bytes(size)} holds no program: the container alone has {CONTAINER_BYTES} bytes")
+    return size
 
 
 def _bounded(read: Callable[[Any], int]) -> Callable[[Any], int]:

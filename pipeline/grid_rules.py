@@ -98,6 +98,11 @@ def _resource_rule(document: Document, place: Place, content: Any, named: Mappin
             except ValueError as error:
                 document.wrong((*place, key), f"{title}: {key!r} {error}")
     _check_patterns(document, place, title, fields, named)
+    for key, value in values.items():
+        try:
+            Resources(**{key: value})
+        except ValueError as error:
+            document.wrong((*place, key), f"{title}: {error}")
     return ResourceRule(**fields, values=values)
 
 

@@ -21,7 +21,7 @@ from pipeline.groups import group_ids
 from pipeline.models import known_identity
 from pipeline.resources import Resources, resources_of
 from pipeline.search import current_grid
-from pipeline.status import DONE, State, Tally, cell_states
+from pipeline.status import DONE, UNRESOLVED, State, Tally, cell_states
 from pipeline.store import Study, results_folder
 
 GUESSED_SHARD_BYTES = 128 * 1024
@@ -77,6 +77,11 @@ class Plan:
     def expected_hours(self) -> float:
         """Expected time of everything that is not done, one cell after the other."""
         return sum(row.cost_seconds for row in self.rows if row.state.name != DONE) / 3600
+
+    @property
+    def num_unresolved(self) -> int:
+        """Cells whose base models are not staged on this machine."""
+        return self.tally.states[UNRESOLVED]
 
     @property
     def num_files(self) -> int:
@@ -137,11 +142,11 @@ class Plan:
                 highlight=False,
                 soft_wrap=True,
             )
-        apart = " (without unresolved cells)" if self.unresolved_models else ""
+        jobs = f"{len(self.groups()):,} encoder jobs after sharing"
+        jobs += " (without unresolved cells), with them" if self.unresolved_models else ","
         console.print(
-            f"{len(self.groups()):,} encoder jobs after sharing{apart}, about {self.expected_hours:.3g} h to do; "
-            f"in the end {self.num_files:,} files, about {format_bytes(self.disk_bytes)}. "
-            f"Plan: {self.study.plan_path}",
+            f"{jobs} about {self.expected_hours:.3g} h of work, one job after the other; in the end {self.num_files:,} "
+            f"files, about {format_bytes(self.disk_bytes)}. Plan: {self.study.plan_path}",
             markup=False,
             highlight=False,
             soft_wrap=True,

@@ -238,3 +238,32 @@ def test_one_cell_in_this_process_and_the_rest_in_others(tmp_path: Path, tiny_mo
     both = run("local", "--jobs", "1")
     assert len(both) == 2
     assert inline.items() < both.items()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("show", "nothing.pyz"), "there is no program file nothing.pyz"),
+        (("show", "grid.yaml"), "grid.yaml is no program file: the names of those end in .pyz"),
+        (("verify", "grid.yaml"), "grid.yaml is no program file"),
+        (("show", "./stray.pyz"), "stray.pyz is not in the folder programs/ of a study"),
+        (("verify", "stray.pyz"), "stray.pyz is not in the folder programs/ of a study"),
+        (("show", "3f9a"), "no study in results/ has a cell whose id starts with '3f9a'; studies there: none"),
+        (("run", "grid.yaml", "--cells", "*nothing*"), "no cell of this grid has a label like '*nothing*'"),
+        (("doctor", "--set", "x=1"), "--set is about a cluster: give --cluster PROFILE with it"),
+        (("status", "demo", "--why", "3f9a", "--cells", "*"), "--why, --cells and --watch show different things"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_message(folder: Path, arguments: tuple[str, ...], message: str) -> None:
+    (folder / "stray.pyz").write_bytes(b"no program")
+    done = process(*arguments, cwd=folder)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr and done.stderr.count("tcx: ") == 1
+    assert not (folder / "cache").exists(), "nothing was fetched"
+
+
+def test_what_was_never_submitted_cannot_be_cancelled(folder: Path) -> None:
+    assert process("plan", "grid.yaml", cwd=folder).returncode == 0
+    done = process("cancel", "demo", cwd=folder)
+    assert done.returncode == 2
+    assert "nothing of study demo was submitted to a cluster" in done.stderr

@@ -125,7 +125,7 @@ def test_whole_numbers_become_floats_where_a_float_is_wanted(read: ReadText) -> 
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("1024", 1024), ("1KiB", 1024), ("16 KiB", 16384), ("1.5MiB", 1572864), ("7B", 7), ("1GiB", 2**30)],
+    [("1024", 1024), ("1KiB", 1024), ("16 KiB", 16384), ("1.5MiB", 1572864), ("68B", 68), ("1GiB", 2**30)],
 )
 def test_budgets(read: ReadText, text: str, size: int) -> None:
     (cell,) = planned(read(programs("{family: icl}", rest=f"budgets: [{text}]")))
@@ -137,6 +137,19 @@ def test_bad_budgets(read: ReadText, text: str) -> None:
     (mistake,) = mistakes(read, programs("{family: icl}", rest=f"budgets: [{text}]"))
     assert "B, KiB, MiB or GiB" in mistake
     assert " given" in mistake
+
+
+def test_values_of_resources_are_checked_whatever_else_is_wrong(read: ReadText) -> None:
+    rest = "budgets: [1KiB]\nresources: [{family: icl, processes: 0, strategy: zero9}, {family: nothing}]\n"
+    found = mistakes(read, programs("{family: icl}", rest=rest))
+    assert [
+        part in mistake for part, mistake in zip(("processes is 0", "'zero9'", "'nothing'"), found, strict=True)
+    ] == [True] * 3
+
+
+def test_no_program_is_as_short_as_its_container(read: ReadText) -> None:
+    (mistake,) = mistakes(read, programs("{family: icl}", rest="budgets: [67B]"))
+    assert "67 B holds no program: the container alone has 67 bytes" in mistake
 
 
 def test_exclude(read: ReadText) -> None:
@@ -207,7 +220,7 @@ programs:
   - {family: subset, lr: -1, epoch: 2}
   - {family: subset, examples: 8, budgets: [1KiB]}
   - {family: icl, shots: [2, x]}
-  - {family: baseline, budgets: [10]}
+  - {family: baseline, budgets: [100]}
   - {family: subset, epochs: [1, 2]}
   - {family: subset, epochs: [2, 3]}
   - lora

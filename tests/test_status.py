@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from pipeline import schema
 from pipeline.errors import CAUSES, UserError
 from pipeline.files import write_atomically
 from pipeline.leases import Owner
-from pipeline.status import SHOWN_ATTEMPTS, STATES, study_status, unique_id, why
+from pipeline.status import SHOWN_ATTEMPTS, STATES, list_cells, study_status, unique_id, why
 from pipeline.store import Study
 
 CELLS = ("aa11" * 16, "aa22" * 16, "bb33" * 16, None)
@@ -177,6 +178,20 @@ def test_why_of_a_cell_that_is_done_to_do_or_outside(study: Study) -> None:
 def test_an_id_that_names_no_one_cell(study: Study, start: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         why(str(study.folder), start, None)
+
+
+def test_cells_are_listed_with_their_ids(study: Study) -> None:
+    plan = study.read_plan()
+    assert plan is not None
+    found = list_cells(str(study.folder), "*", None).to_json()["cells"]
+    assert [one["cell_id"] for one in found] == plan["cell_id"].to_pylist()
+    assert Counter(one["state"].replace("_", " ") for one in found) == Counter(
+        {name: count for name, count in study_status(str(study.folder), None).tally.states.items() if count}
+    )
+    label = found[1]["label"]
+    assert [one["label"] for one in list_cells(str(study.folder), label, None).to_json()["cells"]].count(label) > 0
+    with pytest.raises(UserError, match="no cell of study demo has a label like 'nothing'"):
+        list_cells(str(study.folder), "nothing", None)
 
 
 def test_many_cells_of_one_start_are_cut() -> None:

@@ -99,7 +99,7 @@ def run(
     raise typer.Exit(1 if summary.failed else 0)
 
 
-@app.command(epilog="Example: tcx submit jobs/quickstart.yaml --cluster mila --set account=def-ada")
+@app.command(epilog="Example: tcx submit jobs/quickstart.yaml --cluster narval --set account=def-ada")
 def submit(
     grid: GridName,
     cluster: Cluster,

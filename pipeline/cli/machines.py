@@ -19,8 +19,11 @@ def doctor(
 ) -> None:
     """Show what works on this machine, or with a cluster profile, what is missing, and how to mend it."""
     from pipeline.doctor import Diagnosis, diagnose
+    from pipeline.errors import UserError
 
     if cluster is None:
+        if set_:
+            raise UserError("--set is about a cluster: give --cluster PROFILE with it")
         diagnosis = diagnose()
     else:
         from pipeline.cluster.inspect import check_profile
@@ -31,7 +34,7 @@ def doctor(
     raise typer.Exit(0 if diagnosis.ok else 1)
 
 
-@app.command(epilog="Example: tcx profile mila --set account=def-ada")
+@app.command(epilog="Example: tcx profile narval --set account=def-ada")
 def profile(
     name: Annotated[str, typer.Argument(metavar="PROFILE", help="Name or path of a cluster profile.")],
     set_: Settings = None,

@@ -31,7 +31,7 @@ def sah(
     show(import_sah(file, study, results=results), as_json)
 
 
-@app.command(name="make-data", epilog="Example: tcx make-data jobs/ifeval-data.yaml --part 1/4")
+@app.command(name="make-data", epilog="Example: tcx make-data data.yaml --part 1/4")
 def make_data(
     config: Annotated[
         Path,

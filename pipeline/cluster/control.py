@@ -12,6 +12,7 @@ from pipeline.attempts import attempt_rows, count_attempts
 from pipeline.cell import Cell
 from pipeline.cluster.queue import look
 from pipeline.cluster.slurm import scancel
+from pipeline.errors import UserError
 from pipeline.leases import leased, this_owner
 from pipeline.status import is_meant
 from pipeline.store import open_study
@@ -56,10 +57,12 @@ def cancel(
         graceful: let jobs that run save a checkpoint first.
 
     Raises:
-        UserError: no such study.
+        UserError: no such study, or nothing of it was ever submitted.
         SlurmError: Slurm does not answer.
     """
     study = open_study(name, results)
+    if not study.submissions.is_dir():
+        raise UserError(f"nothing of study {study.name} was submitted to a cluster, so there is nothing to cancel")
     plan = study.read_plan()
     jobs: dict[str, set[str]] = {}
     running: set[str] = set()

@@ -84,6 +84,7 @@ class Forecast:
     def render(self, console: Console) -> None:
         """Print for people."""
         self.plan.render(console)
+        console.print(self._title(), markup=False, highlight=False, soft_wrap=True)
         console.print(self._table())
         for line in (*self._cost_lines(), *self._slurm_lines(), *(f"warning: {line}" for line in self.warnings)):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -96,6 +97,7 @@ class Forecast:
         cluster = {
             "profile": self.profile.name,
             "cells": self.selection.num_wanted,
+            "unresolved": self.plan.num_unresolved,
             "queued": self.selection.queued,
             "held": self.selection.held,
             "jobs": sum(len(array.batches) for array in self.arrays),
@@ -120,13 +122,16 @@ class Forecast:
         }
         return {**self.plan.to_json(), "cluster": cluster}
 
+    def _title(self) -> str:
+        chosen = self.selection
+        also = [f"{self.plan.num_unresolved:,} unresolved"] if self.plan.num_unresolved else []
+        also += [f"{chosen.queued:,} in the queue"] if chosen.queued else []
+        also += [f"{count:,} held after {cause}" for cause, count in chosen.held.items()]
+        return f"on {self.profile.name}: {chosen.num_wanted:,} cells to submit" + "".join(f", {one}" for one in also)
+
     def _table(self) -> Table:
         """Arrays of one walltime in a line."""
-        chosen = self.selection
-        also = [f"{chosen.queued:,} in the queue"] if chosen.queued else []
-        also += [f"{count:,} held after {cause}" for cause, count in chosen.held.items()]
-        title = f"on {self.profile.name}: {chosen.num_wanted:,} cells to submit" + "".join(f", {one}" for one in also)
-        table = Table(title=title, title_justify="left")
+        table = Table()
         columns = ("walltime", "arrays", "jobs", "cells")
         for heading in columns:
             table.add_column(heading, justify="right")
@@ -196,9 +201,19 @@ def forecast(grid_path: Path, cluster: str, *, settings: dict[str, str], results
         waves=tuple(tuple(wave) for wave in waves),
         expected=expected_cost(profile, shaped),
         worst=worst_cost(profile, shaped),
-        warnings=(*unknown, *unseen, *_too_long(selection, profile)),
+        warnings=(*_not_counted(plan), *unknown, *unseen, *_too_long(selection, profile)),
         missing=tuple(find_gaps(plan.grid, offline=profile.offline)),
     )
+
+
+def _not_counted(plan: Plan) -> list[str]:
+    """What jobs and costs leave out."""
+    if not plan.num_unresolved:
+        return []
+    return [
+        f"jobs and costs are without {plan.num_unresolved:,} cells whose base models are not staged here: "
+        f"`tcx prefetch {plan.grid.path}` stages them"
+    ]
 
 
 def _ask_limits(profile: Profile) -> tuple[Limits, list[str]]:

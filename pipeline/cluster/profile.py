@@ -95,6 +95,12 @@ class Profile:
         """Shell command that starts Python on a node."""
         return self.python or shlex.quote(sys.executable)
 
+    @property
+    def _own_file(self) -> Path:
+        """Where keys of one's own are read from: the file itself, beside a shipped one another of the same name."""
+        first = Path(self.sources[1])  # behind the defaults
+        return user_file(self.name) if first.parent == shipped_folder() else first
+
     def check_complete(self) -> None:
         """Nothing can be submitted without what the site requires.
 
@@ -107,7 +113,7 @@ class Profile:
         lines = ", ".join(f"'{key}: ...'" for key in self.missing)
         raise UserError(
             f"profile {self.name!r} needs {' and '.join(self.missing)}, which only you know: "
-            f"give {given}, or write {lines} into {user_file(self.name)}"
+            f"give {given}, or write {lines} into {self._own_file}"
         )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from pipeline.cell import Cell, Evaluation
 from pipeline.cluster.batches import Batch, Group, waves_of
@@ -123,6 +125,17 @@ def test_forecast_without_slurm(grid: Path) -> None:
     # 30 minutes of execution, one of the start, and 35 or 188.6 s: lora is over 32 minutes, icl is not.
     (line,) = too_long
     assert line.startswith("family lora: ") and "narval ends jobs after 32 min" in line
+
+
+def test_what_is_not_counted_is_said(grid: Path) -> None:
+    grid.write_text(GRID.replace("[smollm2-135m]", "[smollm2-135m, smollm3]"))
+    found = forecast(grid, "generic", settings={}, results=str(grid.parent / "results"), check=False)
+    assert (found.to_json()["cluster"]["cells"], found.to_json()["cluster"]["unresolved"]) == (12, 12)
+    assert found.warnings[0].startswith("jobs and costs are without 12 cells whose base models are not staged here")
+    console = Console(file=io.StringIO(), width=60)
+    found.render(console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "on generic: 12 cells to submit, 12 unresolved\n" in text
 
 
 def test_check_needs_slurm_and_a_whole_profile(grid: Path) -> None:

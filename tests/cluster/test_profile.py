@@ -166,6 +166,15 @@ def test_what_a_site_requires_is_asked_for_in_one_message() -> None:
     load_profile("jean-zay", {"account": "abc@v100", "constraint": "v100-32g"}).check_complete()
 
 
+def test_what_is_required_goes_into_a_file_that_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("required: [account]\n")
+    with pytest.raises(UserError, match=f"or write 'account: ...' into {path}"):
+        load_profile(str(path)).check_complete()
+    path.write_text(path.read_text() + "account: us\n")
+    load_profile(str(path)).check_complete()
+
+
 def test_every_mistake_comes_in_one_message_in_the_order_of_the_file(read: ReadText) -> None:
     text = """\
 partitions: gpu
