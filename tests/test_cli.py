@@ -19,10 +19,11 @@ from pipeline.cli.app import _Group, app
 
 ROOT = Path(__file__).parent.parent
 VERBS = (
-    *("validate", "prefetch", "plan", "run", "submit", "status", "logs", "cancel", "nodes"),
+    *("families", "validate", "prefetch", "plan", "run", "submit", "status", "logs", "cancel", "nodes"),
     *("show", "reduce", "verify", "profile", "doctor"),
 )
 WITH_JSON = (
+    "families",
     "validate",
     "prefetch",
     "plan",

@@ -26,6 +26,17 @@ def validate(grid: GridName, as_json: AsJson = False) -> None:
     show(check_grid(find_grid(grid)), as_json)
 
 
+@app.command(epilog="Example: tcx families gains")
+def families(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One family; else all of them.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the program families, or the parameters of one with their defaults."""
+    from pipeline.family_notes import list_families, note_of_family
+
+    show(list_families() if name is None else note_of_family(name), as_json)
+
+
 @app.command(epilog="Example: tcx plan jobs/quickstart.yaml --cluster mila --check")
 def plan(
     grid: GridName,

@@ -28,11 +28,11 @@ class Parameters(Learning):
         alpha: LoRA's alpha: the update is scaled by alpha / rank.
         prune_rank: whether a term can be left out altogether.
         lr: peak learning rate of AdamW for vectors and their factors, with linear decay.
-        gate_lr: the same for gates.
-        scale_lr: the same for the ranges that vectors are clipped to.
+        gate_lr: peak learning rate for gates.
+        scale_lr: peak learning rate for the ranges that vectors are clipped to.
         quantisation_penalty: weight of the expected bits in the loss, summed over vectors.
         rank_penalty: weight of the terms that are not left out.
-        weight_decay: of AdamW.
+        weight_decay: weight decay of AdamW.
     """
 
     rank: int = 1

@@ -34,7 +34,7 @@ class Parameters(Learning):
     Attributes:
         numbers: trained numbers. Each gain and each bias is multiplied by 1 plus one of them, drawn for it.
         kept: how many of them are not 0 in the end, at most; sets the length of the program in the place of a budget.
-        lr: of numbers that many weights share.
+        lr: peak learning rate of AdamW, large because many weights share a number.
         rounded_epochs: passes over the examples that follow, with the numbers rounded.
         rounded_lr: learning rate of these.
         rounded_decay: weight decay of these: what keeps numbers at 0 that do not pay. At 0.05 about half of them stay.

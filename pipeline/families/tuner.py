@@ -52,13 +52,13 @@ class Parameters(TrainingParameters):
     """Parameters of the family, beside those of all that train.
 
     Attributes:
-        tuner: name in `TUNERS`.
+        tuner: unilora, tinylora, vera or ia3.
         numbers: trained numbers of a tuner that has one vector for the whole model; None for what peft takes.
         rank: rank of the frozen matrices; None for what peft takes.
         target_modules: as in peft: `all-linear`, or a regular expression over module names.
         shots: worked examples that stand before every item as text; they are the first of `examples`, and the others
             are trained on.
-        lr: few numbers need a learning rate ten to twenty times that of `lora`.
+        lr: peak learning rate of AdamW; few numbers need ten to twenty times that of `lora`.
     """
 
     tuner: str = "unilora"
