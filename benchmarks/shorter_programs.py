@@ -226,7 +226,7 @@ def _figure(found: Mapping[tuple[str, str], Mapping[str, Curve]]) -> bytes:
             axes = figure.add_subplot(1, len(found), number + 1)
             handles = draw(axes, sides)
             sizes = [row["program_length_bits"] / 8 for curve in sides.values() for row in curve.frontier]
-            set_length_axis(axes, min(sizes), max(sizes), inches=2.7)
+            set_length_axis(axes, min(sizes), 1.5 * max(sizes), inches=2.7)  # so that the last step is seen
             first = sides[OURS].frontier[0]
             axes.set_xlabel("program length")
             axes.set_ylabel(metric_label(first["metric"], first["higher_is_better"], "validation"))
