@@ -7,9 +7,9 @@ BIN := .venv/bin
 quickstart: .venv/ready
 	$(BIN)/tcx run quickstart
 
-# One process for the tests on Slurm, which wait most of the time, and two for all others.
+# Two processes for the tests on Slurm, which wait most of the time, each with a cluster; and two for all others.
 test: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 4 --no-loadscope-reorder
 
 matrix: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m matrix -n 2 --timeout 7200 tests/matrix

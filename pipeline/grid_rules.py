@@ -12,7 +12,7 @@ from typing import Any
 from pipeline import catalog
 from pipeline.cell import Scalar
 from pipeline.expansion import Exclusion, Grid
-from pipeline.resources import DATA_PARALLEL, ResourceRule, Resources, resources_of
+from pipeline.resources import DATA_PARALLEL, ResourceRule, Resources, check_value, resources_of
 from pipeline.yaml_values import Document, Place, allowed_types, budget_of, seed_of, shown, text_of, value_as
 
 NAME_KEYS = ("task", "model", "family")
@@ -100,7 +100,7 @@ def _resource_rule(document: Document, place: Place, content: Any, named: Mappin
     _check_patterns(document, place, title, fields, named)
     for key, value in values.items():
         try:
-            Resources(**{key: value})
+            check_value(key, value)
         except ValueError as error:
             document.wrong((*place, key), f"{title}: {error}")
     return ResourceRule(**fields, values=values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -34,16 +34,10 @@ class Resources:
     checkpoint_minutes: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("processes", "nodes", "micro_batch"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1")
-        if self.checkpoint_minutes < 0:
-            raise ValueError(f"checkpoint_minutes is {self.checkpoint_minutes}; it must be 0 or more")
+        for one in fields(self):
+            check_value(one.name, getattr(self, one.name))
         if self.nodes is not None and self.processes % self.nodes:
             raise ValueError(f"{self.processes} processes cannot be spread evenly over {self.nodes} nodes")
-        if self.strategy not in (known := strategy_names()):
-            raise ValueError(f"strategy is {self.strategy!r}; allowed: {', '.join(known)}")
 
     @property
     def needs_team(self) -> bool:
@@ -53,6 +47,20 @@ class Resources:
     def micro_batch_of(self, batch: int, halvings: int) -> int:
         """Examples that a process takes at a time, after memory was short so many times."""
         return max(1, min(self.micro_batch or batch, batch // self.processes) >> halvings)
+
+
+def check_value(name: str, value: Any) -> None:
+    """Refuses a value of `Resources` that is wrong whatever the others are.
+
+    Raises:
+        ValueError: it is.
+    """
+    if name in ("processes", "nodes", "micro_batch") and value is not None and value < 1:
+        raise ValueError(f"{name} is {value}; it must be at least 1")
+    if name == "checkpoint_minutes" and value < 0:
+        raise ValueError(f"checkpoint_minutes is {value}; it must be 0 or more")
+    if name == "strategy" and value not in (known := strategy_names()):
+        raise ValueError(f"strategy is {value!r}; allowed: {', '.join(known)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from tests.tiny_models import save_tiny_llama
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-ON_SLURM = "tests/slurm/"
+ON_SLURM = ("tests/slurm/test_[a-k]*", "tests/slurm/*")
+"""Tests that share a cluster: a process for the first half of the files, by name, and one for the others."""
 LONGEST_FIRST = (
-    ON_SLURM,
+    "tests/slurm/",
     "tests/test_end_to_end.py",
     "tests/prefetch/test_prefetch.py",
     "tests/adapt/test_adapt.py",
@@ -38,12 +40,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Shares the tests out over processes: those on Slurm in one, for they have one cluster; all others by file."""
+    """Shares the tests out over processes: those on Slurm by `ON_SLURM`, all others by file."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return ON_SLURM if nodeid.startswith(ON_SLURM) else nodeid.split("::")[0]
+            return next((half for half in ON_SLURM if fnmatchcase(nodeid, half)), nodeid.split("::")[0])
 
     return ByFile(config, log)
 

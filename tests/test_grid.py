@@ -140,7 +140,7 @@ def test_bad_budgets(read: ReadText, text: str) -> None:
 
 
 def test_values_of_resources_are_checked_whatever_else_is_wrong(read: ReadText) -> None:
-    rest = "budgets: [1KiB]\nresources: [{family: icl, processes: 0, strategy: zero9}, {family: nothing}]\n"
+    rest = "budgets: [1KiB]\nresources: [{family: icl, processes: 0, nodes: 2, strategy: zero9}, {family: nothing}]\n"
     found = mistakes(read, programs("{family: icl}", rest=rest))
     assert [
         part in mistake for part, mistake in zip(("processes is 0", "'zero9'", "'nothing'"), found, strict=True)
