@@ -16,6 +16,7 @@ from rich.console import Console
 
 from pipeline.attempts import record_attempts
 from pipeline.cell import Cell
+from pipeline.cluster.submit import plan_after_look
 from pipeline.earlier import earlier_programs
 from pipeline.errors import GridError
 from pipeline.grid import read_grid
@@ -180,6 +181,24 @@ def test_a_rung_waits_for_its_cells_and_drops_those_that_fail_again(grid: Path) 
     assert second.grid.rung == 2
     competition = best.cell.budget_bytes, best.cell.seed
     assert rates(second, *competition) == [7e-5, 8e-5, 9e-5, 1e-4]  # type: ignore[arg-type]
+
+
+def test_a_search_that_goes_on_during_a_look_is_looked_at_again(grid: Path) -> None:
+    first = make_plan(grid, None)
+    finish(first, by_rate(first))
+    last = next(row for row in first.rows if row.cell.parameters.get("lr") == 1e-5)
+    first.study.shard_path(str(last.cell_id)).unlink()
+    fail(first, str(last.cell_id), 1, "code")
+    seen = []
+
+    def look_at(study: Study) -> int:
+        if not seen:
+            fail(first, str(last.cell_id), 2, "code")  # what a look learns of a job that is gone
+        seen.append(study.name)
+        return len(seen)
+
+    plan, looks = plan_after_look(grid, None, look_at)
+    assert (plan.study.name, looks, seen) == ("demo.rung-2", 2, ["demo.rung-1", "demo.rung-2"])
 
 
 def test_a_search_whose_candidates_all_failed_says_so(
