@@ -124,7 +124,9 @@ def test_verify_runs_a_program_of_every_family_cold(workplace: Path, study: Stud
     made = {row["family"]: row["program_sha256"] for row in rows if row["status"] == "ok"}
     paths = [str(study.program_path(digest)) for digest in made.values()]
     summary = json.loads(tcx(workplace, "verify", *paths, "--json").stdout)
-    assert (summary["verified"], summary["failed"]) == (len(paths), 0)
+    # Cells whose budgets do not bind may have one program: each is compared.
+    cells = sum(row["program_sha256"] in made.values() for row in rows)
+    assert (summary["verified"], summary["failed"]) == (cells, 0)
     assert len(paths) >= 15
 
 
