@@ -44,7 +44,7 @@ LOST_AFTER_ATTEMPTS = {
 }
 """Cause of the last attempt -> attempts with it after which a candidate has lost.
 
-Others, such as a job that was cancelled or a node that broke, say nothing of a candidate: its rung waits for it."""
+Another cause, such as a job that was cancelled or missing data, says nothing of a candidate: its rung waits."""
 
 COLUMNS = (
     "status",

@@ -97,6 +97,7 @@ class _Work(NamedTuple):
 
     study: Study
     cell_id: str
+    program: Path
     questions: _Questions | Exception
 
 
@@ -188,7 +189,7 @@ def _with_questions(cells: Sequence[tuple[Study, dict[str, Any]]]) -> list[_Work
                     found[key] = _questions(source, digest, Evaluation(**{name: row[name] for name in _EVALUATION}))
             except (OSError, ImportError, ValueError, TaskComplexityError) as error:
                 found[key] = error
-        work.append(_Work(study, row["cell_id"], found[key]))
+        work.append(_Work(study, row["cell_id"], study.program_path(row["program_sha256"]), found[key]))
     return work
 
 
@@ -213,17 +214,15 @@ def _questions(source: str, digest: str | None, evaluation: Evaluation) -> _Ques
 
 
 def _verify(work: _Work, warm: LifoQueue[Runner]) -> Verdict:
-    study, cell_id, questions = work
-    program = str(study.program_path(cell_id))
+    study, cell_id, program, questions = work
     try:
         row = read_row(study, cell_id)
-        program = str(study.program_path(row["program_sha256"]))
-        content = Path(program).read_bytes()
+        content = program.read_bytes()
         model = staged_by_identity(row["model_identity"])
         if isinstance(questions, Exception):
             raise questions
     except (OSError, ImportError, ValueError, TaskComplexityError) as error:
-        return Verdict(program=program, cell_id=cell_id, obstacles=(str(error),))
+        return Verdict(program=str(program), cell_id=cell_id, obstacles=(str(error),))
     inputs = [dict(example.input) for examples in questions.items.values() for example in examples]
     limit = row["time_limit_seconds"]
     problems, obstacles = _check_file(content, row), list[str]()
@@ -243,7 +242,7 @@ def _verify(work: _Work, warm: LifoQueue[Runner]) -> Verdict:
     except OSError as error:
         obstacles.append(str(error))
     return Verdict(
-        program=program,
+        program=str(program),
         cell_id=cell_id,
         problems=tuple(problems),
         obstacles=tuple(obstacles),

@@ -179,6 +179,7 @@ def test_verify_tells_what_differs_and_of_another_machine(
     for name, why in (("no such model", "no base model of identity ffffffffffff"), ("damaged shard", "checksum")):
         problems, (obstacle,) = found[name]
         assert not problems and why in obstacle
+    assert verdicts[ids["damaged shard"]]["program"] == str(other.program_path(made["damaged shard"]["program_sha256"]))
     # What says nothing of a program leaves what was found before.
     problems_of = {name: read_verdicts(other).get(cell_id) for name, cell_id in ids.items()}
     assert problems_of == {

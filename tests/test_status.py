@@ -189,7 +189,7 @@ def test_cells_are_listed_with_their_ids(study: Study) -> None:
         {name: count for name, count in study_status(str(study.folder), None).tally.states.items() if count}
     )
     label = found[1]["label"]
-    assert [one["label"] for one in list_cells(str(study.folder), label, None).to_json()["cells"]].count(label) > 0
+    assert {one["label"] for one in list_cells(str(study.folder), label, None).to_json()["cells"]} == {label}
     with pytest.raises(UserError, match="no cell of study demo has a label like 'nothing'"):
         list_cells(str(study.folder), "nothing", None)
 

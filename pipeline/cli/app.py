@@ -114,6 +114,19 @@ def settings_of(texts: list[str] | None) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
+def refuse_without_cluster(**options: object) -> None:
+    """Refuses options that are about a cluster where no profile is given.
+
+    Raises:
+        UserError: one of them is set; the first one is named.
+    """
+    from pipeline.errors import UserError
+
+    for name, value in options.items():
+        if value:
+            raise UserError(f"--{name} is about a cluster: give --cluster PROFILE with it")
+
+
 def part_of(text: str) -> tuple[int, int]:
     """Number of a part and of all parts, of `--part`.
 

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.app import AsJson, Cluster, GridName, Results, Settings, app, console, part_of, settings_of, show
+from pipeline.cli.app import (
+    AsJson,
+    Cluster,
+    GridName,
+    Results,
+    Settings,
+    app,
+    console,
+    part_of,
+    refuse_without_cluster,
+    settings_of,
+    show,
+)
 
 
 class Executor(StrEnum):
@@ -52,14 +64,12 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Expand a grid and show what is done, what is to do and what it will cost. Runs nothing."""
-    from pipeline.errors import UserError
     from pipeline.grid import find_grid
 
     if cluster is None:
         from pipeline.plan import make_plan
 
-        if check or set_:
-            raise UserError(f"{'--check' if check else '--set'} is about a cluster: give --cluster PROFILE with it")
+        refuse_without_cluster(check=check, set=set_)
         show(make_plan(find_grid(grid), results), as_json)
         return
     from pipeline.cluster.forecast import forecast

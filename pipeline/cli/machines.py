@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.app import AsJson, Settings, app, console, settings_of, show
+from pipeline.cli.app import AsJson, Settings, app, console, refuse_without_cluster, settings_of, show
 
 
 @app.command(epilog="Example: tcx doctor --cluster mila")
@@ -19,11 +19,9 @@ def doctor(
 ) -> None:
     """Show what works on this machine, or with a cluster profile, what is missing, and how to mend it."""
     from pipeline.doctor import Diagnosis, diagnose
-    from pipeline.errors import UserError
 
     if cluster is None:
-        if set_:
-            raise UserError("--set is about a cluster: give --cluster PROFILE with it")
+        refuse_without_cluster(set=set_)
         diagnosis = diagnose()
     else:
         from pipeline.cluster.inspect import check_profile
