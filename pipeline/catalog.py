@@ -39,6 +39,7 @@ FAMILIES = {
     "blora": "pipeline.families.blora:FAMILY",
     "tuner": "pipeline.families.tuner:FAMILY",
     "gains": "pipeline.families.gains:FAMILY",
+    "scales": "pipeline.families.scales:FAMILY",
     "lm-head": "pipeline.families.lm_head:FAMILY",
     "full": "pipeline.families.full:FAMILY",
     "reweight": "pipeline.families.reweight:FAMILY",

@@ -49,6 +49,7 @@ programs:
   - {{family: blora, examples: 16, epochs: 2, gate_lr: 1.0, quantisation_penalty: 0.1}}
   - {{family: tuner, examples: 8, epochs: 1, shots: 1, numbers: 500, budgets: [2KiB]}}
   - {{family: gains, examples: 8, epochs: 1, numbers: 100, budgets: [1KiB]}}
+  - {{family: scales, examples: 8, epochs: 1, numbers: 200, budgets: [1KiB]}}
   - {{family: lm-head, examples: 8, epochs: 1, bits: 3}}
   - {{family: full, examples: 8, epochs: 1, budgets: [16KiB]}}
   - {{family: subset, examples: 12, epochs: 1, weights: all, lr: 1e-4}}
@@ -57,14 +58,15 @@ exclude:
   - model: "*@random-1"
     family: [trivial, urial, icl, sampled, prompt-search, plain-subset, taught]
   - model: "*@random-1"
-    family: [lora, blora, tuner, gains, lm-head, full, reweight]
+    family: [lora, blora, tuner, gains, scales, lm-head, full, reweight]
   - model: "*@random-1"
     epochs: [2, 3]
 {exclude}evaluation: {{validation_items: 3, test_items: 4}}
 """
 FEW = """\
   - model: "*@random-1"
-  - family: [trivial, baseline, urial, sampled, prompt-search, plain-subset, taught, lora, blora, gains, lm-head]
+  - family: [trivial, baseline, urial, sampled, prompt-search, plain-subset, taught]
+  - family: [lora, blora, gains, scales, lm-head]
 """
 """What a grid leaves out that is enough to be killed over and over."""
 
@@ -101,7 +103,7 @@ def rows(study: Study) -> list[dict[str, Any]]:
 
 
 def test_every_cell_has_a_shard_and_every_length_is_a_file(study: Study, rows: list[dict[str, Any]]) -> None:
-    assert len(rows) == 26 + 3
+    assert len(rows) == 27 + 3
     for row in rows:
         if row["status"] == "infeasible":
             assert (row["family"], row["budget_bytes"]) == ("icl", 200)
@@ -127,7 +129,7 @@ def test_verify_runs_a_program_of_every_family_cold(workplace: Path, study: Stud
     # Cells whose budgets do not bind may have one program: each is compared.
     cells = sum(row["program_sha256"] in made.values() for row in rows)
     assert (summary["verified"], summary["failed"]) == (cells, 0)
-    assert len(paths) >= 15
+    assert len(paths) >= 16
 
 
 def test_verify_tells_what_differs_and_of_another_machine(

@@ -1,9 +1,10 @@
-"""Family `gains`: programs scale the model as training did; the model comes back as it was."""
+"""Families `gains` and `scales`: programs scale the model as training did; the model comes back as it was."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from pipeline.adapt.shared_gains import Rounding, shared_gains
+from pipeline.adapt.shared_scales import Rounding, shared_scales
 from pipeline.coding.ternary import code_signs, largest, nearest_kept
 from pipeline.decoder_parts.base import load
 from pipeline.families import gains
 from pipeline.families.gains import Gains, Parameters
+from pipeline.families.scales import Scales
 from pipeline.groups import group_id
 from pipeline.program_file import unpack
 from pipeline.protocols import Encoded
@@ -25,11 +28,13 @@ from tests.tiny_cells import SEED, run_here, tiny_cell, tiny_context
 from tests.tiny_models import save_tiny_llama
 
 
-def encode(folder: Path, loaded: tuple[Any, Any], *budgets: int | None, **parameters: Any) -> list[Encoded]:
+def encode(
+    folder: Path, loaded: tuple[Any, Any], *budgets: int | None, family: type[Gains] = Gains, **parameters: Any
+) -> list[Encoded]:
     """Programs of one training."""
     settings = {"examples": 8, "epochs": 2, "batch": 4, "kept": None if budgets[0] else 20, **parameters}
-    cells = [tiny_cell(Gains(), budget, **settings) for budget in budgets]
-    return list(Gains().encode(tiny_context(folder, folder, loaded), cells))
+    cells = [tiny_cell(family(), budget, **settings) for budget in budgets]
+    return list(family().encode(tiny_context(folder, folder, loaded), cells))
 
 
 def signs_of(encoded: Encoded, number: int) -> list[int]:
@@ -51,10 +56,16 @@ def read_signs(payload: bytes, slots: int, number: int) -> list[int]:
     return signs
 
 
+@pytest.mark.parametrize("family", [Gains, Scales])
 @pytest.mark.parametrize("with_biases", [False, True])
 @pytest.mark.parametrize("rounded_epochs", [0, 2])
-def test_a_program_scales_every_vector_by_what_training_gave(
-    with_biases: bool, rounded_epochs: int, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_program_scales_weights_by_what_training_gave(
+    family: type[Gains],
+    with_biases: bool,
+    rounded_epochs: int,
+    tmp_path: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = save_tiny_llama(tmp_path / "biases", attention_bias=True) if with_biases else tiny_model
     loaded = load(str(folder))
@@ -64,10 +75,10 @@ def test_a_program_scales_every_vector_by_what_training_gave(
         trained.append(train_really(*given))
         return trained[-1]
 
-    train_really = gains._train
-    monkeypatch.setattr(gains, "_train", train)
+    train_really = Gains._train
+    monkeypatch.setattr(Gains, "_train", train)
     before = {name: weight.detach().clone() for name, weight in loaded[0].named_parameters()}
-    (encoded,) = encode(tmp_path, loaded, None, numbers=50, rounded_epochs=rounded_epochs)
+    (encoded,) = encode(tmp_path, loaded, None, family=family, numbers=50, rounded_epochs=rounded_epochs)
 
     after = dict(loaded[0].named_parameters())
     assert [*after] == [*before]
@@ -86,33 +97,55 @@ def test_a_program_scales_every_vector_by_what_training_gave(
     (base,) = (value for value in names.values() if isinstance(value, transformers.Pipeline))
     torch.manual_seed(SEED)
     for name, weight in base.model.named_parameters():
-        drawn = scale[torch.randint(50, weight.shape)] if weight.dim() < 2 else 1
-        assert torch.allclose(weight, before[name] * drawn, rtol=1e-6), name
+        if family is Scales or weight.dim() < 2:
+            before[name] *= scale[torch.randint(50, weight.shape[-1:])]
+        assert torch.allclose(weight, before[name], rtol=1e-6), name
+
+
+LLAMA = {
+    "vocab_size": 99,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+KINDS: dict[str, Callable[[], Any]] = {
+    "one matrix for input and logits": lambda: LlamaForCausalLM(LlamaConfig(**LLAMA, tie_word_embeddings=True)),
+    "matrices with biases": lambda: LlamaForCausalLM(LlamaConfig(**LLAMA, attention_bias=True, mlp_bias=True)),
+    "no linear layers": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=99, n_embd=32, n_layer=2, n_head=4)),
+}
 
 
 @pytest.mark.parametrize("rounding", [None, Rounding(0.3, 0.4)])
 @pytest.mark.parametrize("is_shared", [False, True])
-def test_training_sees_what_a_program_would_do(is_shared: bool, rounding: Rounding | None, tiny_model: Path) -> None:
+@pytest.mark.parametrize("with_matrices", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_sees_what_a_program_would_do(
+    kind: str, with_matrices: bool, is_shared: bool, rounding: Rounding | None
+) -> None:
     """Numbers scale what the decoder's draw says, rounded where they are to be; their gradient is of every place."""
-    model, tokenizer = load(str(tiny_model))
+    torch.manual_seed(0)
+    model = KINDS[kind]().eval()
+    first_norm, *_, last_norm = [module for module in model.modules() if "Norm" in type(module).__name__]
     if is_shared:
-        model.model.norm.weight = model.model.layers[0].input_layernorm.weight
-    ids = tokenizer("Calculate: 1 + 1 =", return_tensors="pt").input_ids
+        last_norm.weight = first_norm.weight
+    ids = torch.arange(9)[None]
     first = model(ids).logits
     values = np.array([0.5, -0.5, 0.25, 0.0, 1.0], np.float32)
-    with shared_gains(model, values, SEED, rounding) as numbers:
+    with shared_scales(model, values, SEED, rounding, with_matrices=with_matrices) as numbers:
         assert [weight is numbers for weight in model.parameters() if weight.requires_grad] == [True]
         scaled = model(ids).logits
         scaled[0, -1, 7].backward()
         assert numbers.grad is not None
         assert bool((numbers.grad != 0).all())
     assert torch.equal(first, model(ids).logits)
-    assert is_shared == (model.model.norm.weight is model.model.layers[0].input_layernorm.weight)
+    assert is_shared == (last_norm.weight is first_norm.weight)
     seen = torch.tensor(values) if rounding is None else torch.tensor([0.4, -0.4, 0.0, 0.0, 0.4])
     torch.manual_seed(SEED)
     for weight in model.parameters():
-        if weight.dim() < 2:
-            weight.data *= (1 + seen)[torch.randint(5, weight.shape)]
+        if with_matrices or weight.dim() < 2:
+            weight.data *= (1 + seen)[torch.randint(5, weight.shape[-1:])]
     assert torch.allclose(scaled, model(ids).logits, atol=1e-5)
     assert (scaled - first).abs().max() > 1e-3
 
@@ -163,7 +196,7 @@ def test_all_numbers_are_kept_where_that_is_shorter() -> None:
     constants = {"PROMPT": "Calculate: {sum} =", "STOP": "\n", "MAX_NEW_TOKENS": 8, "NUMBERS": 512, "SEED": 1}
 
     def longest(budget: int | None, kept: int | None) -> gains.Packed:
-        found = gains._longest(tiny_cell(Gains(), budget, kept=kept), constants, numbers)
+        found = Gains()._longest(tiny_cell(Gains(), budget, kept=kept), constants, numbers)
         assert isinstance(found, gains.Packed)
         return found
 
@@ -175,8 +208,8 @@ def test_all_numbers_are_kept_where_that_is_shorter() -> None:
 def test_budgets_that_round_alike_share_what_follows(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained, train_really = [], gains._train
-    monkeypatch.setattr(gains, "_train", lambda *given: trained.append(given) or train_really(*given))
+    trained, train_really = [], Gains._train
+    monkeypatch.setattr(Gains, "_train", lambda *given: trained.append(given) or train_really(*given))
     encoded = encode(tmp_path, load(str(tiny_model)), 2000, 527, 3000, numbers=300)
     lengths = [len(of.program.content) for of in encoded if of.program is not None]
     assert lengths[1] <= 527 < lengths[0] == lengths[2]

@@ -36,6 +36,7 @@ CASES = {
     "terms": PROMPT | {"RANK": 2},
     "tuner": PROMPT | {"CONFIG": '{"peft_type":"VERA","r":1,"target_modules":"all-linear"}', "SEED": 1, "STEP": 0.01},
     "gains": PROMPT | {"NUMBERS": 9, "SEED": 1, "SLOTS": 9, "ZEROS": 7, "LEAST": 0.99, "RANGE": 0.02},
+    "scales": PROMPT | {"NUMBERS": 9, "SEED": 1, "SLOTS": 9, "ZEROS": 7, "LEAST": 0.99, "RANGE": 0.02},
     "reweighted": ANSWER
     | HEAD
     | ADAPTER
@@ -58,6 +59,7 @@ FROZEN = {
     "terms": "cf8d5f337eb1bbe855ec978bc8a23a0d907f07b6373db2bd722c61f9f50a5bf5",
     "tuner": "a3e3f74f10d97907775fd06eb1fa68212d582a3566dc0b2c3044c76ea249967b",
     "gains": "bb843de4c79a42c9362f5cda7174b4917fb9450d3375df1948056636dfe324f0",
+    "scales": "cb46d95d728b8ae27727b7b68d23a5b10be595b84296c49fb02fee096e8d71f6",
     "reweighted": "52df1ec17037cda894fd19af758f37447fc6447ce0b68d4251b5cbfc976e92c1",
 }
 

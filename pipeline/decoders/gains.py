@@ -6,6 +6,7 @@ import torch
 
 from pipeline.decoder_parts.base import text_pipeline
 from pipeline.decoder_parts.generate import answer_prompt
+from pipeline.decoder_parts.scales import read_scales
 
 PROMPT = "Question: {question}\nAnswer:"
 STOP = "\n"
@@ -19,15 +20,7 @@ MAX_NEW_TOKENS = 32
 PAYLOAD_BYTES = 0
 
 base = text_pipeline(sys.argv[1])
-code = int.from_bytes(open(sys.argv[0], "rb").read(PAYLOAD_BYTES))
-gains = []
-while code > 1:
-    # Asymmetric numeral systems, see `pipeline.coding.ternary`; half the range is a gain of 1.
-    code, slot = divmod(code, SLOTS)
-    if slot > 1:
-        code = code * ZEROS + slot - 2
-        slot = 0.5
-    gains += (slot * RANGE + LEAST,)
+gains = read_scales(int.from_bytes(open(sys.argv[0], "rb").read(PAYLOAD_BYTES)), SLOTS, ZEROS, LEAST, RANGE)
 torch.manual_seed(SEED)
 for weight in base.model.parameters():
     if weight.ndim < 2:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pipeline.cell import Cell
 from pipeline.coding.template import Template
@@ -23,7 +23,7 @@ from pipeline.protocols import EncodeContext, Encoded, Program
 
 if TYPE_CHECKING:
     from pipeline.adapt import Adapted, Training
-    from pipeline.adapt.shared_gains import Rounding
+    from pipeline.adapt.shared_scales import Rounding
     from pipeline.coding.ternary import Floats
 
 
@@ -78,22 +78,28 @@ class Packed(NamedTuple):
 
 
 class Gains:
-    """One training run, and one with rounded numbers for each cell."""
+    """One training run, and one with rounded numbers for each cell.
+
+    Attributes:
+        with_matrices: whether columns of matrices are scaled, too.
+    """
 
     name = "gains"
     version = 7
     view = "parametric"
-    parameters = Parameters
+    parameters: ClassVar[type] = Parameters
     size = "kept"
     has_seed = True
     shared = ("rounded_epochs", "rounded_lr", "rounded_decay")
     trains_in_team = False
+    decoder = "pipeline.decoders.gains"
+    with_matrices = False
 
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""
         import numpy as np
 
-        settings, seed = Parameters(**cells[0].parameters), cells[0].seed or 0  # type: ignore[arg-type]
+        settings, seed = self.parameters(**cells[0].parameters), cells[0].seed or 0  # type: ignore[arg-type]
         model, tokenizer = context.load()
         training = training_of(context, tokenizer, settings, seed)
         constants = {
@@ -101,7 +107,7 @@ class Gains:
             "NUMBERS": settings.numbers,
             "SEED": seed,
         }
-        learned = _train(context, model, np.zeros(settings.numbers, np.float32), seed, training)
+        learned = self._train(context, model, np.zeros(settings.numbers, np.float32), seed, training)
         (numbers,) = learned.weights
         seconds = learned.seconds
         trained_tokens = training.tokens_per_epoch * training.epochs
@@ -109,12 +115,12 @@ class Gains:
         refined: dict[tuple[object, ...], Adapted] = {}
         for cell in cells:
             started = time.monotonic()
-            settings = Parameters(**cell.parameters)  # type: ignore[arg-type]
+            settings = self.parameters(**cell.parameters)  # type: ignore[arg-type]
             rounded = replace(
                 training, lr=settings.rounded_lr, epochs=settings.rounded_epochs, weight_decay=settings.rounded_decay
             )
             context.report("round the numbers, and train on")
-            packed = _longest(cell, constants, numbers)
+            packed = self._longest(cell, constants, numbers)
             if isinstance(packed, Encoded):
                 yield packed
                 continue
@@ -124,14 +130,14 @@ class Gains:
                 if way not in refined:
                     of_cell = replace(context, checkpoints=context.checkpoints.part(str(cell.cell_id)))
                     try:
-                        refined[way] = _train(of_cell, model, numbers, seed, rounded, packed.rounding)
+                        refined[way] = self._train(of_cell, model, numbers, seed, rounded, packed.rounding)
                     except InfeasibleError as error:
                         yield Encoded(cell=cell, infeasible=f"rounded_lr: {error}")
                         continue
                     seconds += refined[way].seconds
                     trained_tokens += rounded.tokens_per_epoch * rounded.epochs
                 started = time.monotonic()
-                better = _longest(cell, constants, refined[way].weights[0], packed.rounding)
+                better = self._longest(cell, constants, refined[way].weights[0], packed.rounding)
                 packed = packed if isinstance(better, Encoded) else better
             yield Encoded(
                 cell=cell,
@@ -147,66 +153,70 @@ class Gains:
             )
             seconds, trained_tokens = 0.0, 0
 
+    def _train(
+        self,
+        context: EncodeContext,
+        model: Any,
+        first: Floats,
+        seed: int,
+        training: Training,
+        rounding: Rounding | None = None,
+    ) -> Adapted:
+        """Numbers trained on from `first`, with the model as they are rounded."""
+        from pipeline.adapt import adapt
+        from pipeline.adapt.shared_scales import shared_scales
 
-def _train(
-    context: EncodeContext, model: Any, first: Floats, seed: int, training: Training, rounding: Rounding | None = None
-) -> Adapted:
-    """Numbers trained on from `first`, with the model as they are rounded."""
-    from pipeline.adapt import adapt
-    from pipeline.adapt.shared_gains import shared_gains
+        with shared_scales(model, first, seed, rounding, with_matrices=self.with_matrices) as numbers:
+            adapted = adapt(model, [numbers], training, context)
+        assert adapted is not None
+        return adapted
 
-    with shared_gains(model, first, seed, rounding) as numbers:
-        adapted = adapt(model, [numbers], training, context)
-    assert adapted is not None
-    return adapted
+    def _longest(
+        self, cell: Cell, constants: Mapping[str, Constant], numbers: Floats, rounding: Rounding | None = None
+    ) -> Packed | Encoded:
+        """The program that keeps the most of the numbers, the largest first, of those that make it better.
 
+        About the most: among numbers of nearly equal magnitude, to keep more of them can make a program shorter.
 
-def _longest(
-    cell: Cell, constants: Mapping[str, Constant], numbers: Floats, rounding: Rounding | None = None
-) -> Packed | Encoded:
-    """The program that keeps the most of the numbers, the largest first, of those that make it better.
+        Args:
+            cell: says how long it may be, or how many it may keep.
+            constants: for its decoder.
+            numbers: trained numbers.
+            rounding: how they were rounded while they were trained; else as near to them as may be.
+        """
+        import numpy as np
 
-    About the most: among numbers of nearly equal magnitude, to keep more of them can make a program shorter.
+        from pipeline.adapt.shared_scales import Rounding
+        from pipeline.coding.ternary import code_signs, largest, nearest_kept
 
-    Args:
-        cell: says how long it may be, or how many it may keep.
-        constants: for its decoder.
-        numbers: trained numbers.
-        rounding: how they were rounded while they were trained; else as near to them as may be.
-    """
-    import numpy as np
+        magnitudes = np.sort(np.abs(numbers))[::-1]
 
-    from pipeline.adapt.shared_gains import Rounding
-    from pipeline.coding.ternary import code_signs, largest, nearest_kept
+        def packed(kept: int) -> Packed:
+            rounds = rounding or Rounding(float(magnitudes[kept - 1]), float(f"{magnitudes[:kept].mean():.2g}"))
+            coded = code_signs(largest(numbers, kept))
+            values = {
+                "SLOTS": coded.slots,
+                "ZEROS": coded.slots - 2,
+                "LEAST": round(1 - rounds.step, 9),
+                "RANGE": round(2 * rounds.step, 9),
+            }
+            return Packed(pack(self.decoder, {**constants, **values}, coded.payload), kept, rounds)
 
-    magnitudes = np.sort(np.abs(numbers))[::-1]
-
-    def packed(kept: int) -> Packed:
-        rounds = rounding or Rounding(float(magnitudes[kept - 1]), float(f"{magnitudes[:kept].mean():.2g}"))
-        coded = code_signs(largest(numbers, kept))
-        values = {
-            "SLOTS": coded.slots,
-            "ZEROS": coded.slots - 2,
-            "LEAST": round(1 - rounds.step, 9),
-            "RANGE": round(2 * rounds.step, 9),
-        }
-        return Packed(pack("pipeline.decoders.gains", {**constants, **values}, coded.payload), kept, rounds)
-
-    most = int((magnitudes >= rounding.least).sum()) if rounding else nearest_kept(numbers)
-    wanted: Any = cell.parameters["kept"]
-    low, high = 1, min(most, wanted or most)
-    smallest = packed(low).program
-    if not within(smallest, cell.budget_bytes):
-        return over_budget(cell, smallest, "all numbers but one left out")
-    if within(packed(high).program, cell.budget_bytes):
-        return packed(high)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if within(packed(middle).program, cell.budget_bytes):
-            low = middle
-        else:
-            high = middle - 1
-    return packed(low)
+        most = int((magnitudes >= rounding.least).sum()) if rounding else nearest_kept(numbers)
+        wanted: Any = cell.parameters["kept"]
+        low, high = 1, min(most, wanted or most)
+        smallest = packed(low).program
+        if not within(smallest, cell.budget_bytes):
+            return over_budget(cell, smallest, "all numbers but one left out")
+        if within(packed(high).program, cell.budget_bytes):
+            return packed(high)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if within(packed(middle).program, cell.budget_bytes):
+                low = middle
+            else:
+                high = middle - 1
+        return packed(low)
 
 
 FAMILY = Gains()

@@ -59,6 +59,7 @@ FAMILY_STYLES = {
     "blora": LineStyle(color="#00573F", marker="v"),
     "tuner": LineStyle(color="#2FD39B", marker="p"),
     "gains": LineStyle(color="#7BC8A4", marker="H"),
+    "scales": LineStyle(color="#1B7F5C", marker="+"),
     "lm-head": LineStyle(color="#62CDAB", marker="h"),
     "full": LineStyle(color="#7D8B00", marker="*"),
     "reweight": LineStyle(color="#CC79A7", marker="<"),

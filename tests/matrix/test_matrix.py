@@ -32,6 +32,7 @@ SMALL = {
     "blora": "examples: 2, epochs: 1, rank: 2, prune_rank: true",
     "tuner": "examples: 2, epochs: 1, bits: 4, shots: 1, numbers: 100",
     "gains": "examples: 2, epochs: 1, kept: 30, numbers: 100",
+    "scales": "examples: 2, epochs: 1, kept: 30, numbers: 200",
     "lm-head": "examples: 2, epochs: 1, bits: 4",
     "full": "examples: 2, epochs: 1, bits: 4",
     "reweight": "updates: 1, examples: 2, epochs: 1, bits: 4",

@@ -18,6 +18,7 @@ _SYMBOLS = {
     "v": "triangle-down",
     "<": "triangle-left",
     ">": "triangle-right",
+    "+": "cross",
     "P": "cross",
     "x": "x",
     "X": "x",
