@@ -90,7 +90,7 @@ def shared_scales(
             weight.requires_grad_(True)
 
 
-def _scale(owner: nn.Module, name: str, scale: Scaled) -> Callable[[], None]:
+def _scale(owner: nn.Module, name: str, scale: Scaled) -> Callable[[], object]:
     """Lets a module work with a scaled weight; returns what ends that.
 
     Columns of a matrix are scaled by what they are multiplied with: a weight that is made anew in every step would have

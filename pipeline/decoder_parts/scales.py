@@ -13,7 +13,7 @@ def read_scales(code: int, slots: int, zeros: int, least: float, extent: float) 
         least: the smallest.
         extent: from the smallest to the largest; half of it is from the smallest to 1.
     """
-    scales = []
+    scales: list[float] = []
     while code > 1:
         code, slot = divmod(code, slots)
         if slot > 1:

@@ -99,7 +99,7 @@ class Gains:
         """See `Family.encode`."""
         import numpy as np
 
-        settings, seed = self.parameters(**cells[0].parameters), cells[0].seed or 0  # type: ignore[arg-type]
+        settings, seed = self.parameters(**cells[0].parameters), cells[0].seed or 0
         model, tokenizer = context.load()
         training = training_of(context, tokenizer, settings, seed)
         constants = {
@@ -115,7 +115,7 @@ class Gains:
         refined: dict[tuple[object, ...], Adapted] = {}
         for cell in cells:
             started = time.monotonic()
-            settings = self.parameters(**cell.parameters)  # type: ignore[arg-type]
+            settings = self.parameters(**cell.parameters)
             rounded = replace(
                 training, lr=settings.rounded_lr, epochs=settings.rounded_epochs, weight_decay=settings.rounded_decay
             )
