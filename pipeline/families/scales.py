@@ -21,11 +21,13 @@ class Parameters(gains.Parameters):
         numbers: trained numbers. Each gain, each bias and each column of a matrix is multiplied by 1 plus one of them,
             drawn for it.
         lr: peak learning rate of AdamW.
-        rounded_decay: weight decay of these: what keeps numbers at 0 that do not pay.
+        rounded_lr: learning rate of these passes.
+        rounded_decay: their weight decay: what keeps numbers at 0 that do not pay.
     """
 
     numbers: int = 65536
     lr: float = 1e-2
+    rounded_lr: float = 5e-3
     rounded_decay: float = 0.05
 
 
