@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,6 +133,30 @@ def test_verify_runs_a_program_of_every_family_cold(workplace: Path, study: Stud
     assert len(paths) >= 16
 
 
+def test_verify_that_is_interrupted_keeps_what_it_found(workplace: Path, study: Study) -> None:
+    copied = Study(workplace / "interrupted" / "tiny")
+    shutil.copytree(study.folder, copied.folder, ignore=shutil.ignore_patterns(study.verdicts_path.name))
+    verifying = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", "verify", "tiny", "--results", "interrupted", "--jobs", "1"],
+        cwd=workplace,
+        env=os.environ | {"TCX_CACHE": str(workplace / "cache")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not read_verdicts(copied):
+        assert verifying.poll() is None
+        time.sleep(0.05)
+    os.killpg(verifying.pid, signal.SIGINT)  # as a terminal does: programs that run get it, too
+    _, told = verifying.communicate(timeout=60)
+    assert verifying.returncode == 130
+    assert "interrupted; what is done is kept" in told and "Traceback" not in told
+    found = read_verdicts(copied)
+    assert 0 < len(found) < len(list(copied.shard_files()))
+    assert not any(found.values())
+
+
 def test_verify_tells_what_differs_and_of_another_machine(
     workplace: Path, study: Study, rows: list[dict[str, Any]]
 ) -> None:
@@ -181,7 +206,8 @@ def test_verify_tells_what_differs_and_of_another_machine(
     for name, why in (("no such model", "no base model of identity ffffffffffff"), ("damaged shard", "checksum")):
         problems, (obstacle,) = found[name]
         assert not problems and why in obstacle
-    assert verdicts[ids["damaged shard"]]["program"] == str(other.program_path(made["damaged shard"]["program_sha256"]))
+    damaged = verdicts[ids["damaged shard"]]["program"]
+    assert workplace / damaged == other.program_path(made["damaged shard"]["program_sha256"])
     # What says nothing of a program leaves what was found before.
     problems_of = {name: read_verdicts(other).get(cell_id) for name, cell_id in ids.items()}
     assert problems_of == {

@@ -21,7 +21,7 @@ class Parameters(gains.Parameters):
         numbers: trained numbers. Each gain, each bias and each column of a matrix is multiplied by 1 plus one of them,
             drawn for it.
         lr: peak learning rate of AdamW.
-        rounded_lr: learning rate of these passes.
+        rounded_lr: learning rate of the passes with rounded numbers.
         rounded_decay: their weight decay: what keeps numbers at 0 that do not pay.
     """
 
