@@ -25,6 +25,7 @@ CANDIDATES: list[dict[str, Any]] = [
         "rounded_epochs": 6,
         "rounded_decay": [0.05, 0.3],
     },
+    {"family": "scales", "numbers": 131072, "examples": 1024, "epochs": 2, "rounded_epochs": 6},
     {"family": "lora", "lr": [3e-3, 1e-2], "examples": 512, "epochs": 1},
 ]
 """Program entries as in a grid file; each fills the budgets."""
