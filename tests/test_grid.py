@@ -201,8 +201,9 @@ def test_weights_of_4_bits_cannot_be_changed(read: ReadText) -> None:
         )
 
     full, whole = "{family: full, bits: 4}", "{family: subset, examples: 8, weights: all}"
-    found = mistakes(read, text(full, whole, "{family: lora, bits: 4}"))
-    assert [mistake.partition(": ")[2].split(" changes")[0] for mistake in found] == ["full", "subset"]
+    scaled = ("{family: scales, kept: 9}", "{family: gains, kept: 9}")
+    found = mistakes(read, text(full, whole, *scaled, "{family: lora, bits: 4}"))
+    assert [mistake.partition(": ")[2].split(" changes")[0] for mistake in found] == ["full", "subset", "scales"]
     assert all("'olmo3-32b-step656k'" in mistake and "4 bits" in mistake for mistake in found)
     rest = 'exclude: [{model: "olmo3-32b*", family: full}]'
     assert len(planned(read(text(full, "{family: lora, bits: 4}", rest=rest)))) == 3

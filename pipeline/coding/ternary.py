@@ -30,7 +30,7 @@ def largest(numbers: Floats, kept: int) -> Signs:
 
 
 class CodedSigns(NamedTuple):
-    """Signs as the decoder `gains` reads them.
+    """Signs as the decoders `gains` and `scales` read them.
 
     Attributes:
         payload: the whole number that they are.
