@@ -14,7 +14,7 @@ from pipeline.lock import Lock
 from pipeline.models import staged
 from pipeline.models.catalogue import checkpoint_of
 from pipeline.rows import read_row
-from pipeline.status import DONE, State
+from pipeline.states import DONE, State
 from pipeline.store import Study
 
 USUAL_PARAMETERS = 135e6

@@ -21,7 +21,7 @@ from pipeline.groups import group_ids
 from pipeline.models import known_identity
 from pipeline.resources import Resources, resources_of
 from pipeline.search import current_grid
-from pipeline.status import DONE, UNRESOLVED, State, Tally, cell_states
+from pipeline.states import DONE, UNRESOLVED, State, Tally, cell_states
 from pipeline.store import Study, results_folder
 
 GUESSED_SHARD_BYTES = 128 * 1024

@@ -36,7 +36,8 @@ from pipeline.prefetch.children import stage_model
 from pipeline.prefetch.command import prefetch
 from pipeline.prefetch.gaps import find_gaps
 from pipeline.search import current_grid, outcomes
-from pipeline.status import DONE, is_meant
+from pipeline.states import DONE
+from pipeline.status import is_meant
 from pipeline.store import Study
 from pipeline.supervise import run_group
 from pipeline.team import Member, Team, local_team

@@ -17,7 +17,8 @@ from pipeline import schema
 from pipeline.errors import CAUSES, UserError
 from pipeline.files import write_atomically
 from pipeline.leases import Owner
-from pipeline.status import SHOWN_ATTEMPTS, STATES, list_cells, study_status, unique_id, why
+from pipeline.states import STATES
+from pipeline.status import SHOWN_ATTEMPTS, list_cells, study_status, unique_id, why
 from pipeline.store import Study
 
 CELLS = ("aa11" * 16, "aa22" * 16, "bb33" * 16, None)

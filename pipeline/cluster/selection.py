@@ -11,7 +11,7 @@ import pyarrow as pa
 from pipeline.cluster.batches import Group, Need, groups_of, part_of
 from pipeline.errors import CAUSES, HELD_AFTER_ATTEMPTS, HOST_MEMORY, OUT_OF_MEMORY
 from pipeline.plan import Plan, PlanRow
-from pipeline.status import DONE, FAILED
+from pipeline.states import DONE, FAILED
 
 RETRY_GROUPS = {"failed": frozenset(CAUSES), "oom": OUT_OF_MEMORY | HOST_MEMORY}
 """Words for several causes that `--retry` takes."""

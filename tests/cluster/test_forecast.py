@@ -22,7 +22,7 @@ from pipeline.models import parse_model
 from pipeline.models.spec import staged_folder
 from pipeline.plan import PlanRow
 from pipeline.resources import Resources
-from pipeline.status import TO_DO, State
+from pipeline.states import TO_DO, State
 
 GRID = """
 study: demo
