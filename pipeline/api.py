@@ -92,7 +92,7 @@ class ReducedStudy:
         if not study.table_path("points", "parquet").is_file():
             raise UserError(
                 f"study {study.name} has not been reduced: {study.folder} has no tables; "
-                f"run `tcx reduce {study.folder}`, or call reduce_studies({str(study.folder)!r})"
+                f"run `tcx reduce {study.argument}`, or call reduce_studies({str(study.folder)!r})"
             )
         self.name = study.name
         self.folder = study.folder

@@ -159,6 +159,7 @@ class Checkpoints:
         name = self._agree(f"{number:08d}-{self._kind}")
         unfinished = self._folder / f".{name}"
         if self._is_first:
+            shutil.rmtree(unfinished, ignore_errors=True)  # of a process that ended while it saved the same one
             make_folder(unfinished)
         self._agree(None)
         write(unfinished)
@@ -168,7 +169,7 @@ class Checkpoints:
                 if path.is_file():
                     _flush(path)
             note = {"facts": self._facts, "code": self._code, "cursor": dict(cursor), "files": _digests(unfinished)}
-            write_atomically(unfinished / MARKER, json.dumps(note).encode(), replace=False)
+            write_atomically(unfinished / MARKER, json.dumps(note).encode(), replace=True)
             unfinished.rename(self._folder / name)
             self._prune()
             self._report(f"saved checkpoint {name}")

@@ -105,7 +105,7 @@ class RescoreSummary:
             counts = (f"{count:,}" for count in (change.num_rescored, change.num_present, change.num_open))
             table.add_row(change.task, versions, *counts, scores)
         console.print(table)
-        console.print(f"next: tcx reduce {self.study.folder}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"next: tcx reduce {self.study.argument}", markup=False, highlight=False, soft_wrap=True)
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionary for scripts."""

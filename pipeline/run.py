@@ -286,9 +286,9 @@ def _finish(plan: Plan, pattern: str | None, console: Console) -> RunSummary:
         console.print(f"tables    {study.curves}\nprograms  {study.programs}", highlight=False)
     if failed:
         without = "cell has" if failed == 1 else "cells have"
-        console.print(f"[red]{failed} {without} no shard[/]: tcx status {study.folder} says why; run again to retry")
+        console.print(f"[red]{failed} {without} no shard[/]: tcx status {study.argument} says why; run again to retry")
     console.print(
-        f"next      tcx verify {study.folder}    every program once more, cold and isolated\n"
+        f"next      tcx verify {study.argument}    every program once more, cold and isolated\n"
         f"          tcx show PROGRAM    what is in a program file, and how to run it",
         highlight=False,
         markup=False,

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.cell import Cell, format_bytes
-from pipeline.errors import HELD_AFTER_ATTEMPTS
+from pipeline.errors import HELD_AFTER_ATTEMPTS, InvalidShardError
 from pipeline.expansion import Exclusion, Grid, cells
 from pipeline.groups import group_ids
 from pipeline.leases import leased
@@ -228,9 +228,22 @@ def _stage(grid: Grid, results: str | None, candidates: Sequence[Cell]) -> Stage
     failed = _failed(study, [cell for cell in candidates if cell.cell_id not in done])
     if len(done) + len(failed) < len(candidates):
         return Stage(grid, candidates, None)
-    rows = [(cell, read_row(study, str(cell.cell_id), COLUMNS)) for cell in candidates if cell.cell_id in done]
-    entrants = sorted(Entrant(_rank(row), cell, row) for cell, row in rows if row["status"] == "ok")
+    rows = [(cell, _row(study, str(cell.cell_id))) for cell in candidates if cell.cell_id in done]
+    if any(row is None for _, row in rows):
+        return Stage(grid, candidates, None)
+    entrants = sorted(Entrant(_rank(row), cell, row) for cell, row in rows if row and row["status"] == "ok")
     return Stage(grid, candidates, entrants, failed)
+
+
+def _row(study: Study, cell_id: str) -> dict[str, Any] | None:
+    """The row of a cell; None where its shard is damaged: it goes to quarantine, and the cell is to be made again."""
+    try:
+        return read_row(study, cell_id, COLUMNS)
+    except InvalidShardError as error:
+        if not study.shard_path(cell_id).exists():
+            raise  # a compacted file: other cells are in it
+        study.quarantine_shard(study.shard_path(cell_id), str(error))
+        return None
 
 
 def _failed(study: Study, candidates: Sequence[Cell]) -> list[Cell]:

@@ -65,10 +65,8 @@ class Status:
             lines.append(self.queue_note)
         lines += unjudged_lines(self.unjudged, self.group_cells)
         if self.tally.causes:
-            lines.append(
-                f"Why one cell failed: tcx status {self.study} --why CELL; which are there: "
-                f"tcx status {self.study} --cells '*'"
-            )
+            said = f"tcx status {Study(self.folder).argument}"
+            lines.append(f"Why one cell failed: {said} --why CELL; which are there: {said} --cells '*'")
         if self.num_outside:
             lines.append(f"{self.num_outside:,} shards are outside of the plan; they are kept.")
         return Group(self.tally.table(f"study {self.study}"), *map(Text, lines))

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -67,6 +68,11 @@ class Study:
     def name(self) -> str:
         """Name of the study."""
         return self.folder.resolve().name
+
+    @property
+    def argument(self) -> str:
+        """How it is named on a command line, wherever it lies."""
+        return shlex.quote(str(self.folder))
 
     @property
     def plan_path(self) -> Path:
@@ -351,7 +357,7 @@ class Study:
         """
         path = self.table_path(name, "parquet")
         if not path.is_file():
-            raise UserError(f"study {self.name} has no {path}; run `tcx reduce {self.name}` first")
+            raise UserError(f"study {self.name} has no {path}; run `tcx reduce {self.argument}` first")
         return pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
 
     def write_plan(self, plan: pa.Table) -> None:

@@ -108,6 +108,20 @@ def test_one_that_cannot_be_read_is_dropped(tmp_path: Path) -> None:
     assert again.checkpoints.restore(again.load) == {"steps": 1}
 
 
+def test_one_that_was_all_but_saved_is_saved_anew(tmp_path: Path) -> None:
+    work = Work(tmp_path)
+    work.go(1)
+    kind = folders(tmp_path)[0].name.partition("-")[2]
+    half = tmp_path / f".00000002-{kind}"  # its process was killed before it could rename it
+    half.mkdir()
+    for name in ("count", "more", MARKER):
+        (half / name).write_text("{}")
+    work.go(1)
+    again = Work(tmp_path)
+    assert again.checkpoints.restore(again.load) == {"steps": 2}
+    assert not (tmp_path / f"00000002-{kind}" / "more").exists()
+
+
 def test_stopping_saves_first_and_what_was_half_written_is_cleared(tmp_path: Path) -> None:
     (tmp_path / ".00000000000000000001").mkdir()
     work = Work(tmp_path)

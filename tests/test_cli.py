@@ -251,6 +251,10 @@ def test_one_cell_in_this_process_and_the_rest_in_others(tmp_path: Path, tiny_mo
         (("verify", "stray.pyz"), "stray.pyz is not in the folder programs/ of a study"),
         (("show", "3f9a"), "no study in results/ has a cell whose id starts with '3f9a'; studies there: none"),
         (("run", "grid.yaml", "--cells", "*nothing*"), "no cell of this grid has a label like '*nothing*'"),
+        (("plan", "grid.yaml", "--results", "grid.yaml"), "Not a directory: 'grid.yaml/demo"),
+        (("plan", "grid.yaml", "--results", "/proc/nowhere"), "No such file or directory: '/proc/nowhere"),
+        (("make-data", "chain-sum", "--part", "²/³"), "--part wants I/N"),
+        (("nodes", "demo", "--hours", "1e9"), "--hours"),
         (("doctor", "--set", "x=1"), "--set is about a cluster: give --cluster PROFILE with it"),
         (("status", "demo", "--why", "3f9a", "--cells", "*"), "--why, --cells and --watch show different things"),
     ],
@@ -259,7 +263,7 @@ def test_what_cannot_be_done_is_said_in_one_message(folder: Path, arguments: tup
     (folder / "stray.pyz").write_bytes(b"no program")
     done = process(*arguments, cwd=folder)
     assert done.returncode == 2, done.stderr
-    assert message in done.stderr and done.stderr.count("tcx: ") == 1
+    assert message in done.stderr and "Traceback" not in done.stderr
     assert not (folder / "cache").exists(), "nothing was fetched"
 
 

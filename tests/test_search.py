@@ -183,6 +183,20 @@ def test_a_rung_waits_for_its_cells_and_drops_those_that_fail_again(grid: Path) 
     assert rates(second, *competition) == [7e-5, 8e-5, 9e-5, 1e-4]  # type: ignore[arg-type]
 
 
+def test_a_damaged_shard_of_a_rung_is_made_again(grid: Path) -> None:
+    first = make_plan(grid, None)
+    finish(first, by_rate(first))
+    cell_id = str(first.rows[0].cell_id)
+    path = first.study.shard_path(cell_id)
+    content = bytearray(path.read_bytes())
+    content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)
+    path.write_bytes(content)
+    again = make_plan(grid, None)
+    assert again.grid.rung == 1
+    assert [row.cell_id for row in again.rows if row.state.name != "done"] == [cell_id]
+    assert [moved.name.partition(".")[0] for moved in first.study.quarantine.glob("*.parquet")] == [cell_id]
+
+
 def test_a_search_that_goes_on_during_a_look_is_looked_at_again(grid: Path) -> None:
     first = make_plan(grid, None)
     finish(first, by_rate(first))

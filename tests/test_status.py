@@ -67,7 +67,7 @@ def study(tmp_path: Path) -> Study:
     """One cell done, one failed three times, one to do, one unresolved, and a shard outside of the plan."""
     import pyarrow.parquet as pq
 
-    study = Study(tmp_path / "results" / "demo")
+    study = Study(tmp_path / "my results" / "demo")
     rows = [plan_row(cell_id, "m" if cell_id else "far") for cell_id in CELLS]
     table = schema.table_of(rows, schema.PLAN)
     write_atomically(study.plan_path, lambda handle: pq.write_table(table, handle), replace=True)
@@ -105,7 +105,7 @@ def test_counts(study: Study) -> None:
     }
     text = rendered(status)
     assert f"1 failed with program-crash: {CAUSES['program-crash']}" in text
-    assert "tcx status demo --why CELL" in text
+    assert f"tcx status '{study.folder}' --why CELL" in " ".join(text.split())
     assert "1 shards are outside of the plan" in text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +28,12 @@ class _Group(TyperGroup):
         except TaskComplexityError as error:
             typer.echo(f"tcx: {error}", err=True)
             raise typer.Exit(2 if isinstance(error, UserError) else 1) from error
+        except OSError as error:
+            # A pipe that is closed is no fault: click ends without a word. Without a number it is none of the system's.
+            if error.errno in (None, errno.EPIPE):
+                raise
+            typer.echo(f"tcx: {error}; mend that and say the same again: what is done is kept", err=True)
+            raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             typer.echo("\ntcx: interrupted; what is done is kept, the same command goes on from there", err=True)
             raise typer.Exit(130) from error
@@ -136,6 +143,6 @@ def part_of(text: str) -> tuple[int, int]:
     from pipeline.errors import UserError
 
     part, _, parts = text.partition("/")
-    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise UserError(f"--part wants I/N with I from 1 to N, such as 2/3; {text!r} given")
     return int(part), int(parts)

@@ -89,7 +89,7 @@ def _jobs_of_attempt(study: Study, cell_id: str, attempt: int) -> list[Job]:
         known = ", ".join(sorted({str(row["attempt"]) for row in rows}, key=int)) or "none"
         raise UserError(
             f"cell {cell_id[:12]} has no attempt {attempt} that has ended; there are: {known}. One that goes on is "
-            f"shown by `tcx logs {study.name} {cell_id[:12]} --follow`"
+            f"shown by `tcx logs {study.argument} {cell_id[:12]} --follow`"
         )
     jobs = [Job(row["slurm_job_id"], row["restarts"]) for row in found if row["slurm_job_id"] is not None]
     if not jobs:
