@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from pipeline.reduce.reduction import Select
+    from pipeline.reduce.targets import Targets
     from pipeline.report.tables import Tables
 
 StudyName = str | PathLike[str]
@@ -51,7 +52,7 @@ def read_study(study: StudyName, *, results: StudyName | None = None) -> Reduced
 
 def reduce_studies(
     *studies: StudyName,
-    targets: Sequence[float | str] | None = None,
+    targets: Targets | None = None,
     select: Select = "validation",
     out: StudyName | None = None,
     results: StudyName | None = None,
@@ -128,7 +129,11 @@ class ReducedStudy:
     @property
     def scopes(self) -> list[str]:
         """Scopes of frontiers: `all`, `family:NAME`, `view:NAME`, `seed:N`."""
-        return sorted(pc.unique(self.arrow("frontier")["scope"]).to_pylist())
+        from pipeline.reduce.curves import ALL_SCOPE
+
+        # Of a scope without a program there are complexities, and no frontier.
+        parts = (pc.unique(self.arrow(name)["scope"]).to_pylist() for name in ("frontier", "complexity"))
+        return sorted({ALL_SCOPE}.union(*parts))
 
     @property
     def completeness(self) -> dict[str, Any]:
@@ -179,7 +184,7 @@ class ReducedStudy:
         model: Labels | None = None,
         scope: Labels | None = "all",
         *,
-        targets: Sequence[float | str] | None = None,
+        targets: Targets | None = None,
     ) -> DataFrame:
         """Task complexity: the length of the shortest program that reaches a target, with its interval.
 

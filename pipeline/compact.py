@@ -38,7 +38,8 @@ LEASE = "compact"
 """What is leased while a study is compacted, in the place of a group."""
 SMALL_ROWS = 10_000
 """Compacted files of no more rows, or of no more than are added now, become part of the next one: there stay few."""
-_SHARDS_AT_ONCE = 1024
+_SHARDS_AT_ONCE = 128
+"""In memory, with all answers: of a large test split some megabytes each, of which a column holds 2 GiB at most."""
 
 _Mark = tuple[int, int, int]
 """Inode, size and time of the last change."""

@@ -9,9 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.cell import format_bytes
-from pipeline.errors import UserError
+from pipeline.errors import TaskComplexityError, UserError
 from pipeline.models.spec import staged_by_identity
 from pipeline.program_file import unpack
 from pipeline.rows import iter_rows, read_row, study_of_program
@@ -45,15 +46,19 @@ class ShowResult:
     def render(self, console: Console) -> None:
         """Print for people."""
         row = self.row
-        table = Table(title=f"{row['task']} / {row['model']} / {row['family']}", show_header=False)
-        table.add_row("cell", row["cell_id"])
-        table.add_row("parameters", f"{row['parameters']}  chosen: {row['settings']}")
+        table = Table(title=Text(f"{row['task']} / {row['model']} / {row['family']}"), show_header=False)
+
+        def add(name: str, value: str) -> None:
+            table.add_row(name, Text(value))
+
+        add("cell", row["cell_id"])
+        add("parameters", f"{row['parameters']}  chosen: {row['settings']}")
         bits = row["program_length_bits"]
         if bits is not None:
             parts = " + ".join(f"{name} {row[f'{name}_bits']:,}" for name in ("decoder", "payload", "container"))
-            table.add_row("length", f"{bits:,} bits ({format_bytes(bits / 8)}) = {parts}")
+            add("length", f"{bits:,} bits ({format_bytes(bits / 8)}) = {parts}")
         if row["coded_bits"] is not None:
-            table.add_row("coding", f"{row['coded_bits']:,} bits, ideal {row['nll_bits']:.1f} under the model")
+            add("coding", f"{row['coded_bits']:,} bits, ideal {row['nll_bits']:.1f} under the model")
         for split in ("validation", "test"):
             if scores := row[split]:
                 items = "" if scores["num_items"] is None else f" on {scores['num_items']} items"
@@ -61,11 +66,11 @@ class ShowResult:
         if self.source is None:
             # An infeasible cell says why; what was imported has results, and no program that could be run.
             why = f"{self.program} is not there: shards came without programs" if self.program else None
-            table.add_row("no program", why or row["status_reason"] or row["status"])
+            add("no program", why or row["status_reason"] or row["status"])
             console.print(table)
             return
-        table.add_row("made on", f"{row['machine_class']}, isolation {row['isolation']}")
-        table.add_row("run", f"python {self.program} {self._model_folder()} < inputs.jsonl > outputs.jsonl")
+        add("made on", f"{row['machine_class']}, isolation {row['isolation']}")
+        add("run", f"python {self.program} {self._model_folder()} < inputs.jsonl > outputs.jsonl")
         console.print(table)
         console.print(Syntax(self.source, "python", word_wrap=True))
         if row["payload_text"]:
@@ -97,6 +102,7 @@ def show(name: str, *, results: str | None) -> ShowResult:
 
     Raises:
         UserError: there is none, or several.
+        TaskComplexityError: its program file is damaged.
     """
     path = Path(name)
     if path.suffix or len(path.parts) > 1:  # ids have neither
@@ -114,6 +120,13 @@ def show(name: str, *, results: str | None) -> ShowResult:
             else value
             for key, value in row.items()
         },
-        source=unpack(program.read_bytes())[0] if program and program.is_file() else None,
+        source=_source(program) if program and program.is_file() else None,
         program=str(program) if program else None,
     )
+
+
+def _source(program: Path) -> str:
+    try:
+        return unpack(program.read_bytes())[0]
+    except ValueError as error:
+        raise TaskComplexityError(f"{program} is damaged: {error}; restore it from a copy of the study") from error

@@ -153,8 +153,23 @@ def test_targets_of_ones_own_are_those_of_reduce(study: tcx.ReducedStudy, result
     # From the floor of 5 to the best score of 80, half of the way is 42.5.
     assert of_model["target_performance"].tolist() == [20.0, 42.5, 60.0]
     assert of_model["task_complexity_bits"].tolist() == [2400, 4000, 4000]
+    assert study.complexity(targets="50%")["target_performance"].equals(
+        study.complexity(targets=["50%"])["target_performance"]
+    )
+    assert set(study.complexity(targets=75)["target_performance"]) == {75.0}
     default = study.complexity("chain-sum", MODEL)
     assert default["target_performance"].iloc[-1] == 80.0
+
+
+def test_scopes_without_programs(tmp_path: Path) -> None:
+    barren = Study(tmp_path / "barren")
+    barren.commit_shard(shard_row("too large", family="lora", status="infeasible", program_length_bits=None))
+    study = tcx.reduce_studies(barren.folder)
+    assert study.frontier().empty
+    assert study.complexity().empty
+    barren.commit_shard(shard_row("fits"))
+    study = tcx.reduce_studies(barren.folder)
+    assert study.complexity(scope="family:lora")["task_complexity_bits"].isna().all()
 
 
 def test_items_and_program_of_a_cell(study: tcx.ReducedStudy, paper: tcx.ReducedStudy) -> None:

@@ -16,6 +16,9 @@ import typer
 from typer.testing import CliRunner
 
 from pipeline.cli.app import _Group, app
+from pipeline.store import Study
+
+from .reduce.conftest import shard_row
 
 ROOT = Path(__file__).parent.parent
 VERBS = (
@@ -265,6 +268,25 @@ def test_what_cannot_be_done_is_said_in_one_message(folder: Path, arguments: tup
     assert done.returncode == 2, done.stderr
     assert message in done.stderr and "Traceback" not in done.stderr
     assert not (folder / "cache").exists(), "nothing was fetched"
+
+
+def test_show_tells_labels_as_they_are_and_names_a_damaged_program(folder: Path) -> None:
+    row = shard_row("one", parameters='{"prompt": "[/INST] [bold]"}')
+    study = Study(folder / "results" / "one")
+    study.commit_shard(row)
+    shown = tcx("show", row["cell_id"][:12])
+    assert shown.exit_code == 0 and "[/INST] [bold]" in shown.stdout
+    program = study.program_path(row["program_sha256"])
+    program.parent.mkdir(parents=True)
+    program.write_bytes(b"no program")
+    damaged = tcx("show", row["cell_id"][:12])
+    assert damaged.exit_code == 1 and f"{program.name} is damaged" in damaged.stderr
+
+
+def test_a_folder_is_reduced_once(folder: Path) -> None:
+    Study(folder / "results" / "one").commit_shard(shard_row("one"))
+    result = tcx("reduce", "one", "results/one")
+    assert result.exit_code == 2 and "one is given twice" in result.stderr
 
 
 def test_what_was_never_submitted_cannot_be_cancelled(folder: Path) -> None:

@@ -92,6 +92,7 @@ class Candidates:
                     model=model,
                     is_imported=it["status"] == schema.IMPORTED,
                     **{name: it[name] for name in ("is_floor", "family", "view", "seed")},
+                    num_cells=self._totals.num_cells(number),
                     candidates=candidates[number],
                     num_programs=self._totals.num_programs(number),
                     largest_program_bits=self._totals.largest_bits(number),

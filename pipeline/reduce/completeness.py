@@ -194,7 +194,8 @@ class Account:
             "cell_id": dropped["cell_id"],
             "path": dropped["path"].cast(pa.string()),
             "kept_path": kept["path"].cast(pa.string()),
-            "is_same_program": pc.fill_null(pc.equal(kept["program_sha256"], dropped["program_sha256"]), False),
+            # What others published has no digest.
+            "is_same_program": pc.equal(*(pc.fill_null(rows["program_sha256"], "") for rows in (kept, dropped))),
         }
         self._num_duplicates += dropped.num_rows
         self._list_table("duplicate", columns, dropped.num_rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,10 +12,10 @@ from pipeline.reduce.complexity import COMPLEXITY, complexity_rows
 from pipeline.reduce.curves import curves_of, scores_of
 from pipeline.reduce.labels import SETTING_COLUMNS
 from pipeline.reduce.points_file import distinct_points, iter_points
-from pipeline.reduce.targets import targets_by_origin
+from pipeline.reduce.targets import Targets, targets_by_origin
 
 
-def complexity_at(points_path: Path, targets: Sequence[float | str]) -> pa.Table:
+def complexity_at(points_path: Path, targets: Targets) -> pa.Table:
     """What `reduce_studies` gives with these targets, as `complexity.COMPLEXITY`; nothing is written.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -123,6 +123,7 @@ class ProgramSet:
         family: name of the program family.
         view: of the family.
         seed: None where chance plays no part.
+        num_cells: points, those without a length included.
         candidates: those programs that may be on a frontier, and all floors, with what `pareto_frontier` needs,
             `budget_bytes`, and the score that frontiers are chosen by.
         num_programs: points with a length.
@@ -141,6 +142,7 @@ class ProgramSet:
     family: str
     view: str
     seed: int | None
+    num_cells: int
     candidates: Sequence[Row]
     num_programs: int
     largest_program_bits: int | None
@@ -201,6 +203,7 @@ def program_sets(points: Sequence[Row], select: str) -> list[ProgramSet]:
                 family=family,
                 view=view,
                 seed=seed,
+                num_cells=len(rows),
                 candidates=programs,
                 num_programs=len(programs),
                 largest_program_bits=max((row["program_length_bits"] for row in programs), default=None),
@@ -338,14 +341,20 @@ def _program(row: Row) -> str:
 
 
 def _scopes(own: Sequence[ProgramSet], shared_floors: Sequence[Row]) -> dict[str, tuple[list[ProgramSet], list[Row]]]:
-    """The sets of each scope of a model, and the floors of other models in it."""
+    """The sets of each scope of a model, and the floors of other models in it.
+
+    Seeds have scopes where all have as many cells: else what some of them lack would be taken for chance.
+    """
     scopes: dict[str, tuple[list[ProgramSet], list[Row]]] = {ALL_SCOPE: (list(own), list(shared_floors))}
     for it in own:
         for scope in (f"view:{it.view}", f"family:{it.family}"):
             scopes.setdefault(scope, ([], []))[0].append(it)
-    seeds = sorted({it.seed for it in own if it.seed is not None})
-    if len(seeds) > 1:
-        for seed in seeds:
+    num_cells: Counter[int] = Counter()
+    for it in own:
+        if it.seed is not None:
+            num_cells[it.seed] += it.num_cells
+    if len(num_cells) > 1 and len(set(num_cells.values())) == 1:
+        for seed in num_cells:
             scopes[f"seed:{seed}"] = (
                 [it for it in own if it.seed in (None, seed)],
                 [row for row in shared_floors if row["seed"] in (None, seed)],

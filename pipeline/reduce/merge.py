@@ -18,7 +18,7 @@ from pipeline.errors import InvalidShardError
 from pipeline.files import READ_THREADS
 from pipeline.reduce.cell_ids import CellIds
 from pipeline.reduce.completeness import Account
-from pipeline.reduce.sources import Part, study_sources
+from pipeline.reduce.sources import Part, StartAgain, study_sources
 from pipeline.shards import read_shard_columns
 from pipeline.store import Study
 
@@ -61,6 +61,7 @@ def read_statistics(rows: Sequence[Row]) -> list[NDArray[np.float64]]:
 
     Raises:
         InvalidShardError: a file no longer holds the row that was merged.
+        StartAgain: a file is gone.
     """
     places: dict[str, list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
@@ -68,10 +69,13 @@ def read_statistics(rows: Sequence[Row]) -> list[NDArray[np.float64]]:
 
     def read(path: str) -> list[NDArray[np.float64]]:
         cell_ids = [rows[place]["cell_id"] for place in places[path]]
-        if cell_ids == [Path(path).stem]:
-            table = read_shard_columns(Path(path), cell_ids[0], _STATISTICS_COLUMNS)
-        else:
-            table = read_compacted_rows(Path(path), cell_ids, _STATISTICS_COLUMNS)
+        try:
+            if cell_ids == [Path(path).stem]:
+                table = read_shard_columns(Path(path), cell_ids[0], _STATISTICS_COLUMNS)
+            else:
+                table = read_compacted_rows(Path(path), cell_ids, _STATISTICS_COLUMNS)
+        except FileNotFoundError:  # compacted, or merged into a larger file
+            raise StartAgain from None
         statistics = pc.struct_field(table["test"].combine_chunks(), "statistics")
         found = dict(zip(table["cell_id"].to_pylist(), map(_matrix, statistics), strict=True))
         if found.keys() != set(cell_ids):

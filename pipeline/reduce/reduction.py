@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,8 +25,9 @@ from pipeline.reduce.points_file import distinct_points
 from pipeline.reduce.ratios import REDUCTION, reduction_rows
 from pipeline.reduce.resamples import resampled_members
 from pipeline.reduce.seeds import SEEDS, seed_rows
+from pipeline.reduce.sources import StartAgain
 from pipeline.reduce.stream import stream_points
-from pipeline.reduce.targets import targets_by_origin
+from pipeline.reduce.targets import Targets, targets_by_origin
 from pipeline.store import Study
 
 Select = Literal["validation", "test"]
@@ -82,7 +84,7 @@ class Reduction:
 def reduce_studies(
     folders: Sequence[Path],
     *,
-    targets: Sequence[float | str] | None = None,
+    targets: Targets | None = None,
     dominance: Sequence[FamilyPair] = (),
     select: Select = "validation",
     out: Path | None = None,
@@ -103,18 +105,25 @@ def reduce_studies(
         The tables, and how complete the study is.
 
     Raises:
-        UserError: no folders, an unknown split, a target or program family that is not there, or a plan that cannot be
+        UserError: no folders, one of them twice, an unknown split, a target or program family that is not there, or a plan that cannot be
             read.
     """
     if not folders:
         raise UserError("no study folder given")
+    given = [folder.resolve() for folder in folders]
+    twice = sorted({folder.name for folder in given if given.count(folder) > 1})
+    if twice:
+        raise UserError(f"{', '.join(twice)} is given twice; its rows count once")
     if select not in ("validation", "test"):
         raise UserError(f"cannot select on {select!r}; allowed are validation and test")
     study = Study(out or folders[0])
-    streamed = stream_points(study, [Study(folder) for folder in folders], select)
+    while True:
+        streamed = stream_points(study, [Study(folder) for folder in folders], select)
+        with suppress(StartAgain):  # files have been compacted since
+            resamples = resampled_members(streamed.curves)
+            break
     curves, scores = streamed.curves, streamed.scores
     complexities = complexity_rows(curves, scores, targets_by_origin(curves, scores, targets))
-    resamples = resampled_members(curves)
     rows: dict[str, list[Row]] = {
         "frontier": frontier_rows(curves),
         "complexity": complexities,

@@ -125,6 +125,8 @@ def _loose(study: Study, paths: Sequence[str], report: Report) -> Iterator[Part]
             bad = [it for _, of_part in found for it in of_part]
             bad += [(rows["path"][place].as_py(), _named(rows, place, rule), False) for place, rule in broken]
             for path, reason, is_newer in sorted(bad):
+                if _is_good(Path(path)):  # a worker has made the cell anew since it was read
+                    raise StartAgain
                 report(path, set_aside(study, Path(path), reason, is_newer=is_newer), None)
             yield _part(_without(rows, broken))
 
@@ -144,6 +146,13 @@ def _read_shards(paths: Sequence[str]) -> tuple[pa.Table, list[tuple[str, str, b
         except FileNotFoundError:  # compacted, or moved aside by another process
             raise StartAgain from None
     return pa.concat_tables(tables).append_column("path", pa.array(good, pa.string())), bad
+
+
+def _is_good(path: Path) -> bool:
+    try:
+        return not schema.broken_rows(_chosen(read_shard_columns(path, path.stem, schema.SHARD.names)))
+    except (InvalidShardError, FileNotFoundError):
+        return False
 
 
 def _compacted(path: Path, report: Report) -> Iterator[Part]:

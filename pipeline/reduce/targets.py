@@ -13,6 +13,9 @@ from pipeline.reduce.curves import ALL_SCOPE, Curve, TaskScores, score_column
 DEFAULT_TARGETS = ("25%", "50%", "75%", "90%", "100%")
 """Parts of the way from the best floor to the best score on a task."""
 
+Targets = float | str | Sequence[float | str]
+"""One target or several."""
+
 Origin = tuple[str, bool]
 """Label of a task, and whether its rows are imported: what has targets in common."""
 
@@ -38,7 +41,7 @@ class Target:
 
 
 def targets_by_origin(
-    curves: Sequence[Curve], scores: Sequence[TaskScores], targets: Sequence[float | str] | None
+    curves: Sequence[Curve], scores: Sequence[TaskScores], targets: Targets | None
 ) -> dict[Origin, list[Target]]:
     """Targets of every task, imported rows apart.
 
@@ -48,11 +51,13 @@ def targets_by_origin(
     Args:
         curves: what `build_curves` gave.
         scores: what `task_scores` gave, for the same points.
-        targets: as `--targets` has them, None for `DEFAULT_TARGETS` from easy to hard, equal performances once.
+        targets: as `--targets` has them; None for `DEFAULT_TARGETS` from easy to hard, equal performances once.
 
     Raises:
         UserError: a target is none of the forms, or names programs that no task has.
     """
+    if isinstance(targets, str | int | float):
+        targets = [targets]
     if targets is None:
         return {(it.task, it.is_imported): _default_targets(it) for it in scores}
     reached = _reached(curves)

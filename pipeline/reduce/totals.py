@@ -17,6 +17,7 @@ class Totals:
     """Counts and extremes of sets of points, numbered from 0, taken in a table at a time."""
 
     def __init__(self) -> None:
+        self._num_cells = np.zeros(0, np.int64)
         self._num_programs = np.zeros(0, np.int64)
         self._largest = np.zeros(0, np.int64)
         self._tried = np.zeros(0, np.int64)
@@ -35,6 +36,7 @@ class Totals:
             num_sets: of all points so far.
         """
         self._grow(num_sets)
+        self._num_cells += np.bincount(numbers, minlength=num_sets)
         lengths, has_length = _integers(points["program_length_bits"])
         budgets, has_budget = _integers(points["budget_bytes"])
         of = numbers[has_length]
@@ -49,6 +51,10 @@ class Totals:
         for place, value in enumerate((1, 0, -1)):
             self._says[numbers[is_scored & (directions == value)], place] = True
         self._describe(points, numbers)
+
+    def num_cells(self, number: int) -> int:
+        """Points of a set."""
+        return int(self._num_cells[number])
 
     def num_programs(self, number: int) -> int:
         """Points of a set with a length."""
@@ -81,7 +87,9 @@ class Totals:
     def _grow(self, num_sets: int) -> None:
         more = num_sets - len(self._num_programs)
         if more:
-            self._num_programs = np.append(self._num_programs, np.zeros(more, np.int64))
+            self._num_cells, self._num_programs = (
+                np.append(it, np.zeros(more, np.int64)) for it in (self._num_cells, self._num_programs)
+            )
             self._largest, self._tried = (np.append(it, np.full(more, _NOTHING)) for it in (self._largest, self._tried))
             self._lowest = np.append(self._lowest, np.full(more, np.inf))
             self._highest = np.append(self._highest, np.full(more, -np.inf))

@@ -7,7 +7,9 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.markers import MarkerStyle
 from matplotlib.patches import Patch
+from matplotlib.path import Path
 
 from pipeline.reduce.seeds import seed_spread
 from pipeline.report.palette import FLOOR_COLOR, NEUTRAL_COLOR, LineStyle
@@ -17,7 +19,8 @@ PUBLISHED = "thin, hollow: published\n(chosen on test, no intervals)"
 INTERVALS = "95% over test items"
 SEEDS = "range of seeds"
 
-_INTERVAL_MARKER = "$\\mathrm{I}$"
+_BAR_ENDS = [(-1, 2), (1, 2), (0, 2), (0, -2), (-1, -2), (1, -2)]
+_INTERVAL_MARKER = Path(_BAR_ENDS, [Path.MOVETO, Path.LINETO] * 3)
 THIN = 0.6
 """Width of a published line, as a part of that of ours."""
 
@@ -118,7 +121,7 @@ def draw_members(
         face = None if face_of is None else face_of(row)
         groups.setdefault((style_of(row), row["is_imported"], face), []).append(row)
     for (style, imported, face), rows in groups.items():
-        is_cross = style.marker == "x"
+        is_cross = not MarkerStyle(style.marker).is_filled()
         axes.plot(
             [size_bytes(row) for row in rows],
             [row["test_performance"] for row in rows],
@@ -126,7 +129,7 @@ def draw_members(
             marker=style.marker,
             markersize=size,
             markeredgewidth=1.3 if is_cross else 0.8,
-            # Outlines keep neighbours apart; a cross is all outline.
+            # Outlines keep neighbours apart.
             markeredgecolor=style.color if imported or is_cross or face is not None else "white",
             markerfacecolor="white" if imported else face or style.color,
             alpha=alpha,

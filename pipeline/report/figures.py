@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -48,8 +50,12 @@ def draw_figures(study: Study, console: Console | None = None) -> list[Path]:
         return []
     console = console or Console(stderr=True)
     paths = []
+    names = Counter(map(_task_name, tables.tasks))
     for task in tables.tasks:
-        paths += _write(study, _task_name(task), task_figure(tables, task))
+        name = _task_name(task)
+        if names[name] > 1:  # two labels that differ in what a file name cannot have
+            name += f"-{hashlib.sha256(task.encode()).hexdigest()[:6]}"
+        paths += _write(study, name, task_figure(tables, task))
     for name, pages in FIGURES.items():
         try:
             drawn = pages(tables)

@@ -21,6 +21,7 @@ FORMATS = ("svg", "png", "pdf")
 _RC_PARAMS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
+    "text.parse_math": False,  # labels are names and paths
     "axes.labelsize": 8,
     "axes.titlesize": 8.5,
     "xtick.labelsize": 7,

@@ -133,8 +133,7 @@ class Tables:
 def read_tables(study: Study) -> Tables:
     """The tables of a study, of more than `DRAWN_POINTS` points a part of them.
 
-    Floors are all there, and something of every task, base model, family and view. Members of frontiers are drawn from
-    their own table, which is whole.
+    Floors and members of frontiers are all there, and something of every task, base model, family and view.
 
     Raises:
         UserError: the study has not been reduced.
@@ -144,6 +143,7 @@ def read_tables(study: Study) -> Tables:
     num_points = study.read_table("points", ["is_floor"]).num_rows
     if num_points <= DRAWN_POINTS:
         return Tables(points=study.read_table("points").to_pylist(), frontier=frontier)
+    members = pa.array({row["cell_id"] for row in frontier}, pa.string())
     every = -(-num_points // DRAWN_POINTS)
     points: list[Row] = []
     seen: set[tuple[Any, ...]] = set()
@@ -153,7 +153,8 @@ def read_tables(study: Study) -> Tables:
         _, firsts = np.unique(codes, return_index=True)
         is_drawn[[first for first in firsts if kinds[codes[first]] not in seen]] = True
         seen.update(kinds)
-        points += rows.filter(pc.or_(rows["is_floor"], pa.array(is_drawn))).to_pylist()
+        is_member = pc.is_in(rows["cell_id"], members)
+        points += rows.filter(pc.or_(pc.or_(rows["is_floor"], is_member), pa.array(is_drawn))).to_pylist()
     return Tables(points=points, frontier=frontier)
 
 

@@ -117,6 +117,13 @@ def test_targets_and_complexities_are_their_own(make_study: MakeStudy) -> None:
     assert found == {False: 1200, True: 1301}
 
 
+def test_published_rows_that_are_equal_are_the_same_program(make_study: MakeStudy) -> None:
+    folders = [make_study(published(), name=name).folder for name in ("one", "two")]
+    completeness = reduce_studies(folders).completeness
+    assert completeness.num_duplicates == len(published())
+    assert all(it.is_same_program for it in completeness.duplicates)
+
+
 def test_reduction_between_their_checkpoints(make_study: MakeStudy) -> None:
     reduction = reduce_studies([make_study([*ours(), *published()]).folder], targets=[20.0, 60.0])
     rows = rows_of(reduction.reduction, scope="all", model=TRAINED)

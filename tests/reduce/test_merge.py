@@ -11,11 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from pipeline import schema
-from pipeline.reduce import reduce_studies
+from pipeline.compact import compact as compact_study
+from pipeline.reduce import reduce_studies, reduction
 from pipeline.reduce.completeness import COMPLETENESS
 from pipeline.reduce.merge import read_statistics
+from pipeline.reduce.sources import StartAgain, study_sources
 from pipeline.seals import seal
 from pipeline.store import Study
 
@@ -115,6 +118,46 @@ def test_bad_shard_is_quarantined_and_not_done(make_study: MakeStudy, damage: Ca
     # The cell can be done again, and then counts.
     assert study.commit_shard(bad)
     assert merge([study])[1].is_complete
+
+
+def test_a_shard_that_was_made_anew_while_others_were_read_stays(make_study: MakeStudy) -> None:
+    rows = [shard_row("one"), shard_row("two")]
+    study = make_study(rows)
+    paths = sorted(map(study.shard_path, (row["cell_id"] for row in rows)))
+    for path in paths:
+        truncate(path)
+
+    def work_meanwhile(path: str, reason: str, cell_id: str | None) -> None:
+        assert path == str(paths[0])
+        assert all(study.commit_shard(row) for row in rows)
+
+    (shards,) = study_sources(study, (), work_meanwhile)
+    with pytest.raises(StartAgain):
+        list(shards)
+    assert study.valid_cells() == {row["cell_id"] for row in rows}
+
+
+@pytest.mark.parametrize("moment", ["resampled_members", "stream_points"])
+def test_compacting_meanwhile_costs_nothing(
+    make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    study = make_study(
+        [
+            shard_row(name, length_bytes=100 + 10 * place, validation=5 + place)
+            for place, name in enumerate(("one", "two"))
+        ]
+    )
+    whole = reduce_studies([study.folder]).frontier
+    then = getattr(reduction, moment)
+
+    def compact_first(*arguments: Any) -> Any:
+        if list(study.shard_files()):
+            compact_study(str(study.folder), results=None, console=Console(quiet=True))
+        return then(*arguments)
+
+    monkeypatch.setattr(reduction, moment, compact_first)
+    assert reduce_studies([study.folder]).frontier.equals(whole)
+    assert not list(study.shard_files())
 
 
 def test_quarantine_that_cannot_be_made_is_not_fatal(make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,5 +38,16 @@ def test_table(make_study: MakeStudy) -> None:
     assert {row["num_seeds"] for row in table} == {2}
 
 
+def test_seeds_that_were_given_different_cells_are_not_compared(make_study: MakeStudy) -> None:
+    rows = [shard_row(f"seed {seed}", seed=seed, length_bytes=200, validation=10 + seed) for seed in (1, 2)]
+    whole = reduce_studies([make_study(rows).folder])
+    assert whole.seeds.num_rows == 1
+    # Another family of the first seed alone: what the second lacks is no work of chance.
+    more = shard_row("more", seed=1, family="lora", length_bytes=300)
+    part = reduce_studies([make_study([*rows, more], name="part").folder])
+    assert part.seeds.num_rows == 0
+    assert not [row for row in part.frontier.to_pylist() if row["scope"].startswith("seed:")]
+
+
 def test_no_rows_without_seeds(make_study: MakeStudy) -> None:
     assert reduce_studies([make_study([shard_row("a")]).folder]).seeds.num_rows == 0

@@ -50,6 +50,18 @@ def test_files_and_labels(tmp_path: Path) -> None:
     assert "<!-- test BLEU -->" in svg_text(study, "overview")
 
 
+def test_labels_are_drawn_as_they_are_and_have_files_of_their_own(tmp_path: Path) -> None:
+    points = [
+        point(number, 300, 4.0, task=task, model="./runs/$a_$b") for number, task in enumerate(("a/b", "a-b", "c"))
+    ]
+    study = write_study(tmp_path / "study", points)
+    paths = draw_figures(study)
+    assert len(set(paths)) == len(paths)
+    names = {path.stem for path in paths if path.stem.startswith(("a-b", "c"))}
+    assert len(names) == 3 and "c" in names and all(name == "c" or len(name) == len("a-b-123456") for name in names)
+    assert "<!-- ./runs/$a_$b -->" in svg_text(study, "c")
+
+
 def test_each_figure_left_out_is_said_once_and_why(tmp_path: Path) -> None:
     names, said = drawn(write_study(tmp_path / "study", rich_points()))
     assert "reduction" not in names and "trajectory" not in names

@@ -5,9 +5,12 @@ from __future__ import annotations
 from itertools import combinations, pairwise
 
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.markers import MarkerStyle
 
 from pipeline.catalog import FAMILIES
 from pipeline.models import CHECKPOINTS
+from pipeline.report.curves import draw_members
 from pipeline.report.palette import (
     FAMILY_STYLES,
     STAGE_STYLES,
@@ -31,6 +34,18 @@ def test_every_family_of_the_catalogue_has_a_style_of_its_own() -> None:
     assert FAMILY_STYLES.keys() == FAMILIES.keys()
     assert len({style.color for style in FAMILY_STYLES.values()}) == len(FAMILIES)
     assert len({style.marker for style in FAMILY_STYLES.values()}) == len(FAMILIES)
+
+
+def test_every_marker_of_a_frontier_can_be_seen() -> None:
+    axes = Figure().subplots()
+    for family, style in FAMILY_STYLES.items():
+        member = {"program_length_bits": 800, "test_performance": 1.0, "is_imported": False}
+        draw_members(axes, [member], lambda _, style=style: style, zorder=1)
+        line = axes.lines[-1]
+        inks = [line.get_markeredgecolor()]
+        if MarkerStyle(style.marker).is_filled():
+            inks.append(line.get_markerfacecolor())
+        assert any(to_rgb(ink) != (1, 1, 1) for ink in inks), family
 
 
 def test_styles_are_told_apart_in_grey() -> None:
