@@ -105,8 +105,8 @@ def reduce_studies(
         The tables, and how complete the study is.
 
     Raises:
-        UserError: no folders, one of them twice, an unknown split, a target or program family that is not there, or a plan that cannot be
-            read.
+        UserError: no folders, one of them twice, an unknown split, a target or program family that is not there, or a
+            plan that cannot be read.
     """
     if not folders:
         raise UserError("no study folder given")

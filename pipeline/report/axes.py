@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from pipeline.cell import format_bytes
 from pipeline.report.palette import GRID_COLOR
@@ -24,6 +24,7 @@ METRIC_LABELS = {
 """Metric -> what its axis says."""
 
 _PERCENT_METRICS = {name for name, label in METRIC_LABELS.items() if "%" in label}
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _TICK_STEPS = (1, 2, 3, 4, 5, 10, 20)
 _BETWEEN_INCHES = 0.08
 
@@ -84,8 +85,9 @@ def add_bits_axis(axes: Axes) -> None:
     axes.spines["top"].set_visible(True)
     top = axes.secondary_xaxis("top", functions=(_bits_of, _bytes_of))
     top.set_xscale("log", base=10)
-    powers = [10**exponent for exponent in range(20) if 8 * low <= 10**exponent <= 8 * high]
-    top.xaxis.set_major_locator(FixedLocator(powers))
+    exponents = [exponent for exponent in range(20) if 8 * low <= 10**exponent <= 8 * high]
+    top.xaxis.set_major_locator(FixedLocator([10**exponent for exponent in exponents]))
+    top.xaxis.set_major_formatter(FixedFormatter([f"10{str(exponent).translate(_RAISED)}" for exponent in exponents]))
     top.xaxis.set_minor_locator(NullLocator())
     top.set_xlabel("program length in bits", labelpad=3)
 

@@ -44,7 +44,7 @@ def test_files_and_labels(tmp_path: Path) -> None:
     for name in names:
         ElementTree.fromstring(svg_text(study, name))
     text = svg_text(study, "sums")
-    labels = ["sums", "program length", "test accuracy (%)", "1 KiB", "tiny", "tiny@random-1", "floor 4.0"]
+    labels = ["sums", "program length", "test accuracy (%)", "1 KiB", "10⁵", "tiny", "tiny@random-1", "floor 4.0"]
     for label in [*labels, "home-made", "range of seeds", "95% over test items", "program length in bits"]:
         assert f"<!-- {label} -->" in text
     assert "<!-- test BLEU -->" in svg_text(study, "overview")
