@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.cell import Cell
+from pipeline.cluster.arrays import job_script
 from pipeline.cluster.batches import STARTUP_SECONDS, Batch, waves_of
 from pipeline.cluster.costs import Cost, expected_cost, worst_cost
 from pipeline.cluster.inspect import Limits, ask_slurm, limits_of, own_limits
@@ -24,7 +25,7 @@ from pipeline.cluster.queue import look
 from pipeline.cluster.selection import Selection, select
 from pipeline.cluster.shapes import Shape, array_shape, pack_for
 from pipeline.cluster.slurm import SlurmError, test_only
-from pipeline.cluster.submit import job_script, plan_after_look
+from pipeline.cluster.submit import plan_after_look
 from pipeline.errors import UserError
 from pipeline.plan import Plan, PlanRow
 from pipeline.prefetch.gaps import find_gaps

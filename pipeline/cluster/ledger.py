@@ -111,8 +111,8 @@ class Submission:
         return read_submission(self.study, self.token)
 
 
-def reduce_job_name(study: Study) -> str:
-    """Name in the queue of the job that reduces this study after the others: there is one."""
+def reduce_job_prefix(study: Study) -> str:
+    """Begins the name in the queue of a job that reduces this study after the others; a token ends it."""
     return f"tcx-reduce-{hashlib.sha256(str(study.folder.resolve()).encode()).hexdigest()[:12]}"
 
 

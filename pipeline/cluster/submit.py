@@ -3,46 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
 
+from pipeline.cluster.arrays import submit_reduce, submit_wave
 from pipeline.cluster.batches import Batch, waves_of
 from pipeline.cluster.costs import Cost, check_cost, expected_cost, worst_cost
 from pipeline.cluster.inspect import limits_of, own_limits
-from pipeline.cluster.ledger import Submission, intend, reduce_job_name
+from pipeline.cluster.ledger import Submission
 from pipeline.cluster.nodes import BAD_NODE_CELLS, bad_nodes
-from pipeline.cluster.profile import Profile, load_profile
+from pipeline.cluster.profile import load_profile
 from pipeline.cluster.queue import look
-from pipeline.cluster.sbatch import sbatch_text
 from pipeline.cluster.selection import select
-from pipeline.cluster.shapes import array_shape, pack_for, shape_of
-from pipeline.cluster.slurm import NoAnswerError, SubmitLimitError, live_tasks, sbatch, scancel
+from pipeline.cluster.shapes import array_shape, pack_for
+from pipeline.cluster.slurm import SubmitLimitError
 from pipeline.errors import CAUSES, TaskComplexityError, UserError
-from pipeline.files import write_atomically
 from pipeline.grid import read_grid
-from pipeline.hub import LOCAL_VARIABLE
 from pipeline.leases import Unjudged, unjudged, unjudged_lines
-from pipeline.models.spec import CACHE_VARIABLE, cache_folder
 from pipeline.plan import Plan, grid_to_make, make_plan
-from pipeline.pool import WORKER_ENVIRONMENT
 from pipeline.prefetch.gaps import find_gaps
 from pipeline.run import stage_models
-from pipeline.snapshot import environment, freeze
 from pipeline.store import Study, results_folder
-from pipeline.tasks.ifeval import MADE_VARIABLE
 
 Seen = TypeVar("Seen")
-
-DATA_VARIABLES = (LOCAL_VARIABLE, MADE_VARIABLE)
-"""Folders of data that jobs are told of."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +50,7 @@ class SubmitSummary:
         num_batches: array tasks that were submitted.
         avoided_nodes: nodes that jobs are kept from.
         why_waiting: what Slurm says of its limit.
-        refused: what Slurm says of arrays that it does not take.
+        refused: what Slurm says of arrays, and of the job that reduces, where it does not take them.
         reduce_job_id: the job that reduces afterwards.
         unit: what the site bills in, None where the profile says of no billing.
         expected: cost of what was submitted, as expected.
@@ -113,7 +101,7 @@ class SubmitSummary:
             lines.append(f"avoided nodes, which lost {BAD_NODE_CELLS} cells or more: {', '.join(self.avoided_nodes)}")
         if self.reduce_job_id:
             lines.append(f"job {self.reduce_job_id} reduces when all of them have ended")
-        if not self.job_ids and not self.waiting:
+        if not self.job_ids and not self.waiting and not self.refused:
             lines.append("nothing to do")
         lines.append(f"next: tcx status {self.study_folder}")
         for line in lines:
@@ -183,7 +171,8 @@ def submit(
     batches = pack_for(profile, chosen.wanted)
     limits = limits_of(profile) if batches else own_limits(profile)
     profile = dataclasses.replace(profile, max_walltime_minutes=limits.max_walltime_minutes)
-    waves = waves_of(batches, queue.num_tasks_of_user, limits.max_submit_jobs, limits.max_array_size)
+    # The job that reduces wants a place, too.
+    waves = waves_of(batches, queue.num_tasks_of_user + reduce, limits.max_submit_jobs, limits.max_array_size)
     if max_cost is not None and batches:
         shaped = [(array, array_shape(profile, array)) for wave in waves for array in wave]
         check_cost(profile, worst_cost(profile, shaped), max_cost)
@@ -194,16 +183,19 @@ def submit(
     reduce_job_id = None
     live = [task.job_id for task in queue.tasks]
     try:
-        for submission, array in _submit_wave(study, profile, waves[0] if waves else [], avoided, refused):
+        for submission, array in submit_wave(study, profile, waves[0] if waves else [], avoided, refused):
             submitted.append((submission, array))
             console.print(f"submitted array {submission.job_id} of {len(array)} tasks", highlight=False)
-        after = list(dict.fromkeys([*live, *(one.job_id or "" for one, _ in submitted)]))
-        if reduce and after:
-            reduce_job_id = _submit_reduce(study, profile, after)
     except SubmitLimitError as limit:
         why_waiting = str(limit).splitlines()[-1]
     if refused and not submitted:
         raise UserError(refused[0])
+    after = list(dict.fromkeys([*live, *(one.job_id or "" for one, _ in submitted)]))
+    if reduce and after:
+        try:
+            reduce_job_id = submit_reduce(study, profile, after)
+        except TaskComplexityError as error:
+            refused.append(f"no job reduces afterwards: {error}")
     num_submitted = sum(batch.num_cells for _, array in submitted for batch in array)
     shaped = [(array, array_shape(profile, array)) for _, array in submitted]
     return SubmitSummary(
@@ -241,108 +233,3 @@ def plan_after_look(grid_path: Path, results: str | None, look_at: Callable[[Stu
         if plan.study.folder == study.folder:
             return plan, seen
         study = plan.study
-
-
-def job_script(
-    profile: Profile, submission: Submission, batches: Sequence[Batch], code: Path, avoided: Sequence[str]
-) -> str:
-    """The script of one array."""
-    study = submission.study
-    arguments = ["-u", "-m", "pipeline.cluster.job", str(study.folder.resolve()), submission.token]
-    return sbatch_text(
-        profile,
-        array_shape(profile, batches),
-        job_name=submission.job_name,
-        comment=f"tcx:{submission.token}",
-        array_tasks=len(batches),
-        log_folder=study.logs.resolve(),
-        command=f"{profile.python_command} {shlex.join(arguments)}",
-        excluded_nodes=avoided,
-        environment=_environment(code),
-    )
-
-
-def _environment(code: Path) -> dict[str, str]:
-    folders = {CACHE_VARIABLE: str(cache_folder())}
-    # Data that tasks read here is to be read there, too.
-    folders |= {name: os.environ[name] for name in DATA_VARIABLES if os.environ.get(name)}
-    own = {name: str(Path(folder).resolve()) for name, folder in folders.items()}
-    return {"PYTHONPATH": str(code.resolve()), **own, **WORKER_ENVIRONMENT}
-
-
-def _submit_wave(
-    study: Study,
-    profile: Profile,
-    arrays: Sequence[Sequence[Batch]],
-    avoided: Sequence[str],
-    refused: list[str],
-) -> Iterator[tuple[Submission, Sequence[Batch]]]:
-    """Submits one array after the other; yields each when Slurm has it, and notes what Slurm says of those it refuses.
-
-    Raises:
-        SubmitLimitError: Slurm takes no more jobs now.
-    """
-    if not arrays:
-        return
-    code = freeze(study)
-    study.logs.mkdir(parents=True, exist_ok=True)
-    facts = {
-        "profile": profile.name,
-        "code": str(code.name),
-        # What a container holds is not known here: its first job tells.
-        "environment": environment() if profile.python is None else None,
-        "python": profile.python_command,
-        "signal_lead_seconds": profile.signal_lead_seconds,
-        "grace_seconds": profile.grace_seconds,
-    }
-    cells = study.read_plan()
-    assert cells is not None
-    row_of = {cell_id: row for row, cell_id in enumerate(cells["cell_id"].to_pylist())}
-    for array in arrays:
-        numbers = {
-            row_of[row.cell_id]: number
-            for number, batch in enumerate(array)
-            for group in batch.groups
-            for row in group.rows
-        }
-        submission = intend(study, cells.take(list(numbers)), list(numbers.values()), facts)
-        try:
-            yield _submit_array(submission, profile, array, code, avoided), array
-        except UserError as error:
-            refused.append(str(error))
-
-
-def _submit_array(
-    submission: Submission, profile: Profile, batches: Sequence[Batch], code: Path, avoided: Sequence[str]
-) -> Submission:
-    try:
-        script = job_script(profile, submission, batches, code, avoided)
-        write_atomically(submission.script_path, script.encode(), replace=False)
-        return submission.note_job(sbatch(submission.script_path, submission.job_name, submission.submitted_utc))
-    except NoAnswerError:
-        raise  # not void: the job may be there
-    except TaskComplexityError as error:
-        submission.note_void(str(error))
-        raise
-
-
-def _submit_reduce(study: Study, profile: Profile, after: list[str]) -> str:
-    """A small job that reduces when the others have ended, however they ended."""
-    study.submissions.mkdir(parents=True, exist_ok=True)
-    code = freeze(study)
-    name = reduce_job_name(study)
-    scancel(task.job_id for task in live_tasks() if task.name == name)  # it waits for fewer jobs than this one
-    script = study.submissions / f"{name}.sbatch"
-    text = sbatch_text(
-        profile,
-        shape_of(profile, processes=1, walltime_minutes=min(60, profile.max_walltime_minutes or 60), gpu=False),
-        job_name=name,
-        comment=name,
-        array_tasks=None,
-        log_folder=study.logs.resolve(),
-        command=f"{profile.python_command} {shlex.join(['-m', 'pipeline.cli', 'reduce', str(study.folder.resolve())])}",
-        dependency=f"afterany:{':'.join(after)}",
-        environment=_environment(code),
-    )
-    write_atomically(script, text.encode(), replace=True)
-    return sbatch(script, name, datetime.now(UTC))
