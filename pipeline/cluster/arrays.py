@@ -14,7 +14,7 @@ from pipeline.cluster.ledger import Submission, intend, reduce_job_prefix
 from pipeline.cluster.profile import Profile
 from pipeline.cluster.sbatch import sbatch_text
 from pipeline.cluster.shapes import array_shape, shape_of
-from pipeline.cluster.slurm import NoAnswerError, live_tasks, sbatch, scancel
+from pipeline.cluster.slurm import NoAnswerError, SubmitLimitError, live_tasks, sbatch, scancel
 from pipeline.errors import TaskComplexityError, UserError
 from pipeline.files import write_atomically
 from pipeline.hub import LOCAL_VARIABLE
@@ -64,6 +64,8 @@ def submit_wave(
 ) -> Iterator[tuple[Submission, Sequence[Batch]]]:
     """Submits one array after the other; yields each when Slurm has it, and notes what Slurm says of those it refuses.
 
+    An array that is too much for a limit is halved until it fits, since Slurm does not tell of all limits beforehand.
+
     Raises:
         SubmitLimitError: Slurm takes no more jobs now.
     """
@@ -83,7 +85,9 @@ def submit_wave(
     cells = study.read_plan()
     assert cells is not None
     row_of = {cell_id: row for row, cell_id in enumerate(cells["cell_id"].to_pylist())}
-    for array in arrays:
+    rest = list(arrays)
+    while rest:
+        array = rest.pop(0)
         numbers = {
             row_of[row.cell_id]: number
             for number, batch in enumerate(array)
@@ -93,6 +97,11 @@ def submit_wave(
         submission = intend(study, cells.take(list(numbers)), list(numbers.values()), facts)
         try:
             yield _submit_array(submission, profile, array, code, avoided), array
+        except SubmitLimitError:
+            if len(array) == 1:
+                raise
+            middle = len(array) // 2
+            rest[:0] = [array[:middle], array[middle:]]
         except UserError as error:
             refused.append(str(error))
 

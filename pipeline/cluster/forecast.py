@@ -17,7 +17,7 @@ from pipeline.cell import Cell
 from pipeline.cluster.arrays import job_script
 from pipeline.cluster.batches import STARTUP_SECONDS, Batch, waves_of
 from pipeline.cluster.costs import Cost, expected_cost, worst_cost
-from pipeline.cluster.inspect import Limits, ask_slurm, limits_of, own_limits
+from pipeline.cluster.facts import Limits, ask_slurm, limits_of, own_limits
 from pipeline.cluster.ledger import Submission
 from pipeline.cluster.nodes import bad_nodes
 from pipeline.cluster.profile import Profile, load_profile

@@ -2,60 +2,18 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import re
-import shutil
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cluster.environment import clean_environment
+from pipeline.cluster.facts import SlurmFacts, ask_slurm, partition_names, partition_values, said_limits
 from pipeline.cluster.profile import DEFAULT_SOURCE, KEYS, MERGED_KEYS, Profile, load_profile
 from pipeline.cluster.values import Billing
 from pipeline.doctor import Finding
 from pipeline.errors import UserError
-
-ASK_SECONDS = 60
-"""A controller that is busy for longer counts as not reached."""
-ASSOCIATION_FIELDS = ("Account", "Partition", "QOS", "MaxSubmitJobs")
-UNLIMITED = frozenset({"", "UNLIMITED", "INFINITE", "(null)", "NONE", "N/A"})
-DURATION = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """Limits to submit within; None where there is none.
-
-    Attributes:
-        max_array_size: array tasks per job.
-        max_submit_jobs: jobs in the queue at the same time, each array task counting.
-        max_walltime_minutes: longest job.
-    """
-
-    max_array_size: int | None
-    max_submit_jobs: int | None
-    max_walltime_minutes: int | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SlurmFacts:
-    """What the commands of Slurm say of a cluster.
-
-    Attributes:
-        config: `scontrol show config`.
-        partitions: `scontrol show partition`, by name.
-        associations: `sacctmgr show assoc` of this user; None where there is no accounting.
-    """
-
-    config: Mapping[str, str]
-    partitions: Mapping[str, Mapping[str, str]]
-    associations: tuple[Mapping[str, str], ...] | None
 
 
 def show_profile(name: str, console: Console, overrides: Mapping[str, str] | None = None) -> None:
@@ -77,51 +35,6 @@ def show_profile(name: str, console: Console, overrides: Mapping[str, str] | Non
         profile.check_complete()
     except UserError as error:
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
-
-
-def ask_slurm() -> SlurmFacts:
-    """What this cluster says of itself.
-
-    Raises:
-        UserError: there is no Slurm here, or it does not answer.
-    """
-    config = _ask("scontrol", "show", "config")
-    partitions = _ask("scontrol", "--oneliner", "show", "partition")
-    return SlurmFacts(
-        config=dict(_pair(line) for line in config.splitlines() if " = " in line),
-        partitions={
-            pairs["PartitionName"]: pairs
-            for line in partitions.splitlines()
-            if "PartitionName" in (pairs := dict(_pair(word) for word in line.split() if "=" in word))
-        },
-        associations=_associations(),
-    )
-
-
-def limits_of(profile: Profile, facts: SlurmFacts | None = None) -> Limits:
-    """The profile's limits; Slurm is asked for those that it leaves open.
-
-    Raises:
-        UserError: Slurm must be asked and does not answer.
-    """
-    known = own_limits(profile)
-    if None not in (known.max_array_size, known.max_submit_jobs, known.max_walltime_minutes):
-        return known
-    facts = facts or ask_slurm()
-    return Limits(
-        max_array_size=known.max_array_size or _number(facts.config.get("MaxArraySize", "")),
-        max_submit_jobs=known.max_submit_jobs or _submit_limit(profile, facts),
-        max_walltime_minutes=known.max_walltime_minutes or _minutes(_partition_values(profile, facts, "MaxTime", "")),
-    )
-
-
-def own_limits(profile: Profile) -> Limits:
-    """What the profile itself says."""
-    return Limits(
-        max_array_size=profile.max_array_size,
-        max_submit_jobs=profile.max_submit_jobs,
-        max_walltime_minutes=profile.max_walltime_minutes,
-    )
 
 
 def check_profile(profile: Profile) -> list[Finding]:
@@ -164,20 +77,17 @@ def _slurm(profile: Profile, facts: SlurmFacts) -> Finding:
 
 
 def _partition(profile: Profile, facts: SlurmFacts) -> Finding:
-    name = profile.partition or next(
-        (key for key, pairs in facts.partitions.items() if pairs.get("Default") == "YES"), None
-    )
+    names = partition_names(profile, facts)
     listed = ", ".join(facts.partitions) or "none"
-    if name is None:
+    if not names:
         return Finding(name="partition", ok=False, text=f"there is no default one: give --set partition=... ({listed})")
-    # One may name several, of which Slurm takes the first that is free.
-    lost = [part for part in name.split(",") if part not in facts.partitions]
+    lost = [name for name in names if name not in facts.partitions]
     if lost:
         return Finding(name="partition", ok=False, text=f"Slurm has no {' and no '.join(lost)}; there are {listed}")
-    down = [part for part in name.split(",") if facts.partitions[part].get("State") != "UP"]
+    down = [name for name in names if facts.partitions[name].get("State") != "UP"]
     if down:
         return Finding(name="partition", ok=False, text=f"{', '.join(down)} takes no jobs now (not UP)")
-    return Finding(name="partition", ok=True, text=name if profile.partition else f"{name}, the default one")
+    return Finding(name="partition", ok=True, text=profile.partition or f"{names[0]}, the default one")
 
 
 def _account(profile: Profile, facts: SlurmFacts) -> Finding:
@@ -199,7 +109,7 @@ def _of_associations(
 
 
 def _walltime(profile: Profile, facts: SlurmFacts) -> Finding:
-    limit = _minutes(_partition_values(profile, facts, "MaxTime", ""))
+    limit = said_limits(profile, facts).max_walltime_minutes
     asked = profile.max_walltime_minutes or profile.ideal_walltime_minutes
     allowed = "any length" if limit is None else f"{limit} minutes"
     text = f"the profile goes up to {asked} minutes; the partition allows {allowed}"
@@ -207,11 +117,11 @@ def _walltime(profile: Profile, facts: SlurmFacts) -> Finding:
 
 
 def _array_size(profile: Profile, facts: SlurmFacts) -> Finding:
-    return _limit("max_array_size", profile.max_array_size, _number(facts.config.get("MaxArraySize", "")))
+    return _limit("max_array_size", profile.max_array_size, said_limits(profile, facts).max_array_size)
 
 
 def _submit_jobs(profile: Profile, facts: SlurmFacts) -> Finding:
-    return _limit("max_submit_jobs", profile.max_submit_jobs, _submit_limit(profile, facts))
+    return _limit("max_submit_jobs", profile.max_submit_jobs, said_limits(profile, facts).max_submit_jobs)
 
 
 def _limit(key: str, own: int | None, limit: int | None) -> Finding:
@@ -223,7 +133,7 @@ def _limit(key: str, own: int | None, limit: int | None) -> Finding:
 def _gpus(profile: Profile, facts: SlurmFacts) -> Finding:
     if profile.gpu_request == "none":
         return Finding(name="gpus", ok=True, text="none asked for")
-    tres = _partition_values(profile, facts, "TRES", "")
+    tres = "; ".join(partition_values(profile, facts, "TRES"))
     if "gpu" not in facts.config.get("GresTypes", ""):
         return Finding(name="gpus", ok=False, text="Slurm knows no GPUs here (GresTypes): set 'gpu_request: none'")
     # Where TRES are not tracked by type the partition says nothing, so silence is no mistake.
@@ -233,81 +143,13 @@ def _gpus(profile: Profile, facts: SlurmFacts) -> Finding:
 
 
 def _preemption(profile: Profile, facts: SlurmFacts) -> Finding:
-    mode = _partition_values(profile, facts, "PreemptMode", "OFF")
-    if mode == "REQUEUE" and not profile.requeue:
+    modes = sorted(set(partition_values(profile, facts, "PreemptMode"))) or ["OFF"]
+    if "REQUEUE" in modes and not profile.requeue:
         text = "preempted jobs go back into the queue here, and the profile forbids it: they end; 'requeue: true' helps"
         return Finding(name="preemption", ok=False, text=text)
-    return Finding(name="preemption", ok=True, text=f"{mode.lower()}; requeue is {str(profile.requeue).lower()}")
-
-
-# what Slurm says
-
-
-def _ask(*command: str) -> str:
-    if shutil.which(command[0]) is None:
-        raise UserError(f"{command[0]} is not installed here: run this on a login node of the cluster")
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=ASK_SECONDS, env=clean_environment(os.environ), check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise UserError(f"{' '.join(command)} gave no answer within {ASK_SECONDS} seconds") from error
-    if done.returncode != 0:
-        reason = done.stderr.strip() or f"exit status {done.returncode}"
-        raise UserError(f"{' '.join(command)} failed: {reason}")
-    return done.stdout
-
-
-def _associations() -> tuple[Mapping[str, str], ...] | None:
-    fields = f"format={','.join(ASSOCIATION_FIELDS)}"
-    try:
-        answer = _ask(
-            "sacctmgr", "--noheader", "--parsable2", "show", "assoc", "where", f"user={getpass.getuser()}", fields
-        )
-    except UserError:
-        return None
-    rows = [line.split("|") for line in answer.splitlines()]
-    return tuple(dict(zip(ASSOCIATION_FIELDS, row, strict=True)) for row in rows if len(row) == len(ASSOCIATION_FIELDS))
-
-
-def _submit_limit(profile: Profile, facts: SlurmFacts) -> int | None:
-    """The smallest limit among the associations that such a job could run under."""
-    found = [
-        limit
-        for pairs in facts.associations or ()
-        if profile.account in (None, pairs["Account"])
-        and (not pairs["Partition"] or profile.partition in (None, pairs["Partition"]))
-        and (limit := _number(pairs["MaxSubmitJobs"])) is not None
-    ]
-    return min(found, default=None)
-
-
-def _partition_values(profile: Profile, facts: SlurmFacts, key: str, fallback: str) -> str:
-    for name, pairs in facts.partitions.items():
-        if name == profile.partition or (profile.partition is None and pairs.get("Default") == "YES"):
-            return pairs.get(key, fallback)
-    return fallback
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, _, value = text.partition("=")
-    return key.strip(), value.strip()
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isdigit() else None
-
-
-def _minutes(text: str) -> int | None:
-    """Minutes of `7-00:00:00`, `100:00:00`, `30:00`, `1-12` or `60`; None where there is no limit."""
-    match = DURATION.fullmatch(text)
-    if text.upper() in UNLIMITED or match is None:
-        return None
-    days, first, second, seconds = (None if part is None else int(part) for part in match.groups())
-    if days is not None:
-        return days * 1440 + (first or 0) * 60 + (second or 0)
-    # Without days, three parts are hours, minutes and seconds, two are minutes and seconds, and one is minutes.
-    return (first or 0) * 60 + (second or 0) if seconds is not None else first
+    return Finding(
+        name="preemption", ok=True, text=f"{', '.join(modes).lower()}; requeue is {str(profile.requeue).lower()}"
+    )
 
 
 def _rows(profile: Profile) -> list[tuple[str, str]]:

@@ -20,8 +20,8 @@ from pipeline.leases import Owner
 ANSWER_SECONDS = 60
 LATER = re.compile(r"MaxSubmit|MaxJobCount|job submit limit|accounting/QOS policy|temporarily", re.I)
 """What sbatch says when a limit on the number of jobs is met: the rest waits, nothing is wrong."""
-NEVER = re.compile(r"PerJob|WallDuration|MinCPUs|MinGRES", re.I)
-"""Limits of one job are worded alike, and no waiting mends them."""
+NEVER = re.compile(r"\b(?:Assoc|QOS)(?!\w*Submit)\w+")
+"""Name of a limit of another kind: one job alone is above it, and no waiting mends that."""
 
 
 class LiveTask(NamedTuple):
@@ -148,7 +148,7 @@ def find_job(name: str, since: datetime, tasks: Iterable[LiveTask]) -> str | Non
 
 
 def sbatch(script: Path, name: str, since: datetime) -> str:
-    """Submits a script. An error is believed only when no job of that name is there afterwards.
+    """Submits a script. An error, but that of a limit, is believed only when no job of that name is there afterwards.
 
     Args:
         script: the file.
@@ -167,14 +167,14 @@ def sbatch(script: Path, name: str, since: datetime) -> str:
     done = _run("sbatch", "--parsable", str(script))
     if done.returncode == 0 and (match := re.match(r"\d+", done.stdout.strip())):
         return match.group()
+    message = done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}"
+    if LATER.search(message) and not NEVER.search(message) and "timed out" not in message:
+        raise SubmitLimitError(message)
     # The controller may have taken the job and lost the answer.
     for _ in range(3):
         if found := find_job(name, since, live_tasks()):
             return found
         time.sleep(1)
-    message = done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}"
-    if LATER.search(message) and not NEVER.search(message):
-        raise SubmitLimitError(message)
     if re.search(r"Unable to contact|Connection refused", message):
         raise SlurmError(f"sbatch: {message}; nothing was submitted, say the same command again")
     if done.returncode == _TIMED_OUT or "timed out" in message:

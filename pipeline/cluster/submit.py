@@ -14,7 +14,7 @@ from rich.console import Console
 from pipeline.cluster.arrays import submit_reduce, submit_wave
 from pipeline.cluster.batches import Batch, waves_of
 from pipeline.cluster.costs import Cost, check_cost, expected_cost, worst_cost
-from pipeline.cluster.inspect import limits_of, own_limits
+from pipeline.cluster.facts import limits_of, own_limits
 from pipeline.cluster.ledger import Submission
 from pipeline.cluster.nodes import BAD_NODE_CELLS, bad_nodes
 from pipeline.cluster.profile import load_profile
@@ -190,6 +190,8 @@ def submit(
         why_waiting = str(limit).splitlines()[-1]
     if refused and not submitted:
         raise UserError(refused[0])
+    if why_waiting and not submitted and not queue.num_tasks_of_user:
+        refused.append("not even one job is taken, and none of yours is in the queue: waiting alone may not help")
     after = list(dict.fromkeys([*live, *(one.job_id or "" for one, _ in submitted)]))
     if reduce and after:
         try:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline.cluster.inspect import Limits, ask_slurm, check_profile, limits_of, show_profile
+from pipeline.cluster.facts import Limits, ask_slurm, limits_of
+from pipeline.cluster.inspect import check_profile, show_profile
 from pipeline.cluster.profile import load_profile
 from pipeline.errors import UserError
 
@@ -27,7 +28,8 @@ PARTITIONS = """\
 PartitionName=main Default=YES MaxTime=1-00:00:00 PreemptMode=REQUEUE State=UP TRES=cpu=32,node=2,gres/gpu=8
 PartitionName=long Default=NO MaxTime=UNLIMITED PreemptMode=OFF State=DRAIN TRES=cpu=32
 """
-ASSOCIATIONS = "team-a||normal,debug|500\nteam-b|main|normal|\n"
+ASSOCIATIONS = "team-a||normal,debug||500\nteam-b|main|normal|normal|\n"
+QOS = "normal|700|\ndebug||5\n"
 
 Install = Callable[..., None]
 
@@ -45,7 +47,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     ) -> None:
         for name, answers in {
             "scontrol": {"show config": config, "--oneliner show partition": partitions},
-            "sacctmgr": {"--noheader --parsable2 show assoc*": associations},
+            "sacctmgr": {"--noheader --parsable2 show assoc*": associations, "--noheader --parsable2 show qos*": QOS},
         }.items():
             cases = ""
             for number, (arguments, answer) in enumerate(answers.items()):
@@ -69,7 +71,7 @@ def findings(name: str = "generic", **settings: str) -> dict[str, tuple[bool, st
 def test_a_profile_that_fits(slurm: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     slurm()
     monkeypatch.setenv("SLURM_JOB_ID", "17")
-    found = findings(account="team-a", qos="debug")
+    found = findings(account="team-a", qos="normal")
     assert all(ok for ok, _ in found.values()), found
     assert found["slurm"][1] == "22.05.8, cluster tiny"
     assert found["partition"][1] == "main, the default one"
@@ -134,7 +136,8 @@ def test_limits_come_from_the_profile_and_else_from_slurm(slurm: Install) -> Non
     assert limits_of(load_profile("generic")) == Limits(**asked)
     assert limits_of(load_profile("generic", {"max_submit_jobs": "7"})) == Limits(**{**asked, "max_submit_jobs": 7})
     # The association of another account says nothing about this one.
-    assert limits_of(load_profile("generic", {"account": "team-b"})).max_submit_jobs is None
+    assert limits_of(load_profile("generic", {"account": "team-b"})).max_submit_jobs == 700
+    assert limits_of(load_profile("generic", {"qos": "debug"})).max_submit_jobs == 5
     slurm(config=None)
     settings = {"max_array_size": "31", "max_submit_jobs": "60", "max_walltime_minutes": "300"}
     assert limits_of(load_profile("generic", settings)) == Limits(**{key: int(text) for key, text in settings.items()})

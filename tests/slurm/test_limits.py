@@ -80,3 +80,38 @@ def test_the_job_that_reduces_is_in_the_queue_or_said_to_be_refused(
     assert (without["queued"], without["reduce_job_id"]) == (6, None)
     assert "QOSMinGRES" in without["refused"][0]
     assert second in in_queue(quiet_cluster)
+
+
+def test_what_fits_into_an_unknown_limit_is_found(
+    submit: Submit, limit: Callable[..., None], quiet_cluster: Cluster, tmp_path: Path
+) -> None:
+    limit("MaxSubmitJobsPerUser=2")
+    first = submit()  # the profile says 60
+    assert (first["submitted"], first["waiting"], first["refused"]) == (2, 4, [])
+    assert len(in_queue(quiet_cluster)) == 2
+    assert (submit()["submitted"], len(in_queue(quiet_cluster))) == (0, 2)
+
+    on = ("--cluster", "held.yaml", "--set", "ideal_walltime_minutes=1", "--set", "max_submit_jobs=null")
+    assert "Slurm says 2" in quiet_cluster.tcx(tmp_path, "doctor", *on).stdout
+    planned = json.loads(quiet_cluster.tcx(tmp_path, "plan", "grid.yaml", *on, "--json").stdout)["cluster"]
+    assert (planned["cells"], planned["waves"]) == (4, 3)  # none, since two are in the queue, then two and two
+    again = submit("--set", "max_submit_jobs=null")
+    assert (again["submitted"], again["why_waiting"]) == (0, "2 jobs are allowed")
+
+
+def test_a_limit_that_lets_nothing_through_is_a_refusal(submit: Submit, limit: Callable[..., None]) -> None:
+    limit("MaxSubmitJobsPerUser=0")
+    sent = submit(status=1)
+    assert (sent["submitted"], sent["waiting"]) == (0, 6)
+    assert "not even one job is taken" in sent["refused"][0]
+
+
+def test_a_team_that_is_above_the_limit_of_one_user_is_refused(
+    submit: Submit, limit: Callable[..., None], quiet_cluster: Cluster, tmp_path: Path
+) -> None:
+    limit("MaxTRESPerUser=gres/gpu=2", "Flags=DenyOnLimit")
+    grid = tmp_path / "grid.yaml"
+    team = grid.read_text().replace("icl, shots: 1", "lora, examples: 8, bits: 4")
+    grid.write_text(f"{team}resources: [{{processes: 4}}]\n")
+    done = quiet_cluster.tcx(tmp_path, "submit", "grid.yaml", "--cluster", "held.yaml", status=2)
+    assert "Slurm refuses" in done.stderr and "QOSMaxGRESPerUser" in done.stderr
