@@ -19,7 +19,7 @@ from pipeline.cluster.batches import STARTUP_SECONDS, Batch, waves_of
 from pipeline.cluster.costs import Cost, expected_cost, worst_cost
 from pipeline.cluster.facts import Limits, ask_slurm, limits_of, own_limits
 from pipeline.cluster.ledger import Submission
-from pipeline.cluster.nodes import bad_nodes
+from pipeline.cluster.nodes import nodes_to_avoid
 from pipeline.cluster.profile import Profile, load_profile
 from pipeline.cluster.queue import look
 from pipeline.cluster.selection import Selection, select
@@ -237,7 +237,7 @@ def _ask_queue(study: Study) -> tuple[frozenset[str], int, list[str]]:
 
 def _checked(study: Study, profile: Profile, waves: list[list[Array]]) -> list[list[Array]]:
     """The arrays with what Slurm says of each; arrays that differ in nothing but their cells are asked for once."""
-    avoided = bad_nodes(study.read_attempts(), profile.exclude_nodes_hours)
+    avoided = nodes_to_avoid(study.read_attempts(), profile.exclude_nodes_hours)
     said: dict[tuple[Shape, int], tuple[bool, str]] = {}
 
     def answer(array: Array) -> tuple[bool, str]:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.cluster.slurm import known_nodes
 from pipeline.store import open_study
 
 BAD_NODE_CELLS = 2
@@ -110,6 +111,15 @@ def report_nodes(name: str, hours: float, results: str | None) -> NodeReport:
 def bad_nodes(attempts: pa.Table, hours: float) -> tuple[str, ...]:
     """Nodes that have lost several cells by their own fault in the last hours, by the attempts of a study."""
     return tuple(sorted(node.name for node in _nodes(attempts, hours) if node.avoided_until(hours) is not None))
+
+
+def nodes_to_avoid(attempts: pa.Table, hours: float) -> tuple[str, ...]:
+    """Those of the bad nodes that this cluster has: cells are also lost on other machines, which Slurm refuses to name.
+
+    Raises:
+        SlurmError: Slurm does not answer.
+    """
+    return tuple(sorted(known_nodes(bad_nodes(attempts, hours))))
 
 
 def _nodes(attempts: pa.Table, hours: float) -> list[Node]:

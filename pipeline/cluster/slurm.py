@@ -130,6 +130,17 @@ def _indices(text: str) -> list[int]:
     return found
 
 
+def known_nodes(names: Iterable[str]) -> frozenset[str]:
+    """Those of these nodes (`node1`, `node[1-2]`) that this cluster has, each by itself.
+
+    Raises:
+        SlurmError: Slurm does not answer.
+    """
+    if not (listed := ",".join(names)):
+        return frozenset()
+    return frozenset(_ask("sinfo", "--noheader", "--all", "--Node", "--format=%N", "--nodes", listed).split())
+
+
 def find_job(name: str, since: datetime, tasks: Iterable[LiveTask]) -> str | None:
     """Id of the job of this name, among these tasks of the queue or in accounting; None where there is none."""
     for task in tasks:

@@ -16,7 +16,7 @@ from pipeline.cluster.batches import Batch, waves_of
 from pipeline.cluster.costs import Cost, check_cost, expected_cost, worst_cost
 from pipeline.cluster.facts import limits_of, own_limits
 from pipeline.cluster.ledger import Submission
-from pipeline.cluster.nodes import BAD_NODE_CELLS, bad_nodes
+from pipeline.cluster.nodes import BAD_NODE_CELLS, nodes_to_avoid
 from pipeline.cluster.profile import load_profile
 from pipeline.cluster.queue import look
 from pipeline.cluster.selection import select
@@ -176,7 +176,7 @@ def submit(
     if max_cost is not None and batches:
         shaped = [(array, array_shape(profile, array)) for wave in waves for array in wave]
         check_cost(profile, worst_cost(profile, shaped), max_cost)
-    avoided = bad_nodes(attempts, profile.exclude_nodes_hours)
+    avoided = nodes_to_avoid(attempts, profile.exclude_nodes_hours)
     why_waiting = f"{limits.max_submit_jobs} jobs are allowed" if len(waves) > 1 or [] in waves else None
     submitted: list[tuple[Submission, Sequence[Batch]]] = []
     refused: list[str] = []

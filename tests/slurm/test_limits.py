@@ -1,13 +1,18 @@
-"""Limits of a site that the profile does not know, on a real Slurm: what is refused is said, and the rest goes on."""
+"""What the profile does not know of a site, on a real Slurm: what is refused is said, and the rest goes on."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pipeline.attempts import record_attempts
+from pipeline.leases import this_owner
+from pipeline.store import Study
 
 from .conftest import Cluster
 
@@ -115,3 +120,15 @@ def test_a_team_that_is_above_the_limit_of_one_user_is_refused(
     grid.write_text(f"{team}resources: [{{processes: 4}}]\n")
     done = quiet_cluster.tcx(tmp_path, "submit", "grid.yaml", "--cluster", "held.yaml", status=2)
     assert "Slurm refuses" in done.stderr and "QOSMaxGRESPerUser" in done.stderr
+
+
+def test_machines_that_are_no_nodes_are_not_excluded(submit: Submit, quiet_cluster: Cluster, tmp_path: Path) -> None:
+    """`tcx run` loses cells by the fault of its machine, too, and other clusters work on the same study."""
+    on = ("--cluster", "held.yaml", "--max-cost", "0")
+    quiet_cluster.tcx(tmp_path, "submit", "grid.yaml", *on, status=2)  # stages the model
+    study = Study(tmp_path / "results" / "limited")
+    cells = study.read_plan()["cell_id"].to_pylist()  # type: ignore[index]
+    for number, host in enumerate(("laptop", "node2", "gpu[01-07]")):
+        record_attempts(study, cells[2 * number :][:2], "node", "full disk", replace(this_owner(), node=host))
+    sent = submit()
+    assert (sent["submitted"], sent["avoided_nodes"]) == (6, ["node2"])
