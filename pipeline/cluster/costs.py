@@ -39,8 +39,14 @@ def expected_cost(profile: Profile, arrays: Iterable[tuple[Sequence[Batch], Shap
 
 
 def worst_cost(profile: Profile, arrays: Iterable[tuple[Sequence[Batch], Shape]]) -> Cost:
-    """Cost if every job runs to its time limit."""
-    return _cost(profile, [(shape, len(batches) * shape.walltime_minutes / 60) for batches, shape in arrays])
+    """Cost if every job runs to its time limit; one that needs more goes back into the queue and runs on."""
+    return _cost(
+        profile,
+        [
+            (shape, sum(max(batch.expected_seconds / 3600, shape.walltime_minutes / 60) for batch in batches))
+            for batches, shape in arrays
+        ],
+    )
 
 
 def check_cost(profile: Profile, worst: Cost, most: float) -> None:

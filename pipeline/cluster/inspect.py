@@ -110,10 +110,14 @@ def _of_associations(
 
 def _walltime(profile: Profile, facts: SlurmFacts) -> Finding:
     limit = said_limits(profile, facts).max_walltime_minutes
-    asked = profile.max_walltime_minutes or profile.ideal_walltime_minutes
+    own = profile.max_walltime_minutes
+    asked = "" if own is None else f"the profile goes up to {own} minutes; "
     allowed = "any length" if limit is None else f"{limit} minutes"
-    text = f"the profile goes up to {asked} minutes; the partition allows {allowed}"
-    return Finding(name="walltime", ok=limit is None or asked <= limit, text=text)
+    return Finding(
+        name="walltime",
+        ok=own is None or limit is None or own <= limit,
+        text=f"{asked}the partition allows {allowed}",
+    )
 
 
 def _array_size(profile: Profile, facts: SlurmFacts) -> Finding:

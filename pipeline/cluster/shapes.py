@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.cluster.batches import Batch, Group, walltime_minutes
+from pipeline.cluster.batches import SAFETY, Batch, Group, walltime_minutes
 from pipeline.cluster.batches import pack as pack_batches
 from pipeline.cluster.profile import Profile
 from pipeline.resources import Resources
@@ -82,8 +83,9 @@ def array_shape(profile: Profile, batches: Sequence[Batch]) -> Shape:
 
 
 def pack_for(profile: Profile, groups: Sequence[Group]) -> list[Batch]:
-    """What each job of a site works through."""
-    return pack_batches(groups, 60.0 * profile.ideal_walltime_minutes, lambda resources: lanes_of(profile, resources))
+    """What each job of a site works through: what the longest one ends, also when a guess was too low."""
+    minutes = min(profile.ideal_walltime_minutes, (profile.max_walltime_minutes or math.inf) / SAFETY)
+    return pack_batches(groups, 60.0 * minutes, lambda resources: lanes_of(profile, resources))
 
 
 def lanes_of(profile: Profile, resources: Resources) -> int:

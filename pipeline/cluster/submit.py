@@ -168,9 +168,9 @@ def submit(
     study = plan.study
     attempts = study.read_attempts()
     chosen = select(plan, queued=queue.cells, attempts=attempts, part=part, retry=retry)
-    batches = pack_for(profile, chosen.wanted)
-    limits = limits_of(profile) if batches else own_limits(profile)
+    limits = limits_of(profile) if chosen.wanted else own_limits(profile)
     profile = dataclasses.replace(profile, max_walltime_minutes=limits.max_walltime_minutes)
+    batches = pack_for(profile, chosen.wanted)
     # The job that reduces wants a place, too.
     waves = waves_of(batches, queue.num_tasks_of_user + reduce, limits.max_submit_jobs, limits.max_array_size)
     if max_cost is not None and batches:

@@ -80,6 +80,8 @@ def test_costs_are_in_what_the_site_bills() -> None:
     worst = worst_cost(whole, [(batches, shape)])
     assert worst == Cost(node_hours=6.0, gpu_hours=24.0, units=6.0)  # node-hours
     assert expected_cost(whole, [(batches, shape)]).units == pytest.approx(2.0)
+    short = shape_of(whole, processes=4, walltime_minutes=10)  # no job of the site may be longer
+    assert worst_cost(whole, [(batches, short)]) == expected_cost(whole, [(batches, short)])
     single = load_profile("narval", {"account": "def-ada-gpu"})
     shape = shape_of(single, processes=1, walltime_minutes=180)
     assert worst_cost(single, [(batches, shape)]) == Cost(node_hours=6.0, gpu_hours=6.0, units=24.0)  # 4 RGU a GPU

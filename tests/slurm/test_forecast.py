@@ -61,3 +61,26 @@ def test_forecast_tells_what_submitting_then_does(quiet_cluster: Any, tmp_path: 
     later = json.loads(run("plan", *on, "--json").stdout)["cluster"]
     assert (later["cells"], later["queued"], later["waves"]) == (10, 60, 2)
     run("cancel", "many")
+
+
+def test_jobs_are_packed_to_what_the_partition_allows(quiet_cluster: Any, tmp_path: Path, tiny_model: Path) -> None:
+    """The profile knows no longest job and wants long ones; of the partitions `main,urgent` one is short."""
+    grid = GRID.format(model=tiny_model, seeds=", ".join(map(str, range(70))))
+    (tmp_path / "grid.yaml").write_text(grid)
+    shipped = (ROOT / "slurm" / "testcluster.yaml").read_text()
+    (tmp_path / "held.yaml").write_text(f"{shipped}options: {{hold: ''}}\n")
+    on = ("--cluster", "held.yaml", "--set", "ideal_walltime_minutes=240", "--set", "partition=main,urgent")
+    quiet_cluster.tcx(tmp_path, "submit", "grid.yaml", *on, "--max-cost", "0", status=2)  # stages the model
+    quiet_cluster.run("scontrol", "update", "partitionname=main", "maxtime=4")
+    try:
+        assert "allows 4 minutes" in quiet_cluster.tcx(tmp_path, "doctor", *on).stdout
+        planned = json.loads(quiet_cluster.tcx(tmp_path, "plan", "grid.yaml", *on, "--check", "--json").stdout)
+        cluster = planned["cluster"]
+        assert cluster["worst"]["units"] > cluster["expected"]["units"] > 4 / 60  # so that one job would not do
+        assert [array["walltime_minutes"] for array in cluster["arrays"]] == [4]
+        sent = json.loads(quiet_cluster.tcx(tmp_path, "submit", "grid.yaml", *on, "--json").stdout)
+        assert sent["num_batches"] == cluster["jobs"] > 1
+        assert sent["worst"] == cluster["worst"]
+        assert set(quiet_cluster.run("squeue", "--noheader", "--format=%l").stdout.split()) == {"4:00"}
+    finally:
+        quiet_cluster.run("scontrol", "update", "partitionname=main", "maxtime=INFINITE")
