@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.cluster.batches import Batch
-from pipeline.cluster.ledger import Submission, intend, reduce_job_prefix
+from pipeline.cluster.ledger import Submission, claim, intend, reduce_job_prefix
 from pipeline.cluster.profile import Profile
 from pipeline.cluster.sbatch import sbatch_text
 from pipeline.cluster.shapes import array_shape, shape_of
@@ -60,11 +60,23 @@ def submit_wave(
     profile: Profile,
     arrays: Sequence[Sequence[Batch]],
     avoided: Sequence[str],
+    *,
+    seen: int,
+    taken: set[str],
     refused: list[str],
 ) -> Iterator[tuple[Submission, Sequence[Batch]]]:
-    """Submits one array after the other; yields each when Slurm has it, and notes what Slurm says of those it refuses.
+    """Submits one array after the other; yields each when Slurm has it.
 
     An array that is too much for a limit is halved until it fits, since Slurm does not tell of all limits beforehand.
+
+    Args:
+        study: the study.
+        profile: the site.
+        arrays: batches of one kind each.
+        avoided: nodes that jobs are kept from.
+        seen: number of claims before the look at the queue that the arrays come from.
+        taken: is given the cells that others have claimed since; batches with such a cell are left out.
+        refused: is given what Slurm says of arrays that it refuses.
 
     Raises:
         SubmitLimitError: Slurm takes no more jobs now.
@@ -87,14 +99,18 @@ def submit_wave(
     row_of = {cell_id: row for row, cell_id in enumerate(cells["cell_id"].to_pylist())}
     rest = list(arrays)
     while rest:
-        array = rest.pop(0)
-        numbers = {
-            row_of[row.cell_id]: number
-            for number, batch in enumerate(array)
-            for group in batch.groups
-            for row in group.rows
-        }
+        array = [batch for batch in rest.pop(0) if taken.isdisjoint(batch.cell_ids)]
+        if not array:
+            continue
+        numbers = {row_of[cell_id]: number for number, batch in enumerate(array) for cell_id in batch.cell_ids}
         submission = intend(study, cells.take(list(numbers)), list(numbers.values()), facts)
+        number, claimed = claim(submission, seen)
+        seen = number + 1
+        taken |= claimed
+        if not all(taken.isdisjoint(batch.cell_ids) for batch in array):
+            submission.note_void("another submission has cells of it")
+            rest.insert(0, array)
+            continue
         try:
             yield _submit_array(submission, profile, array, code, avoided), array
         except SubmitLimitError:

@@ -81,9 +81,14 @@ class Batch(NamedTuple):
         return max(self.cost_seconds / self.lanes, *(group.cost_seconds for group in self.groups))
 
     @property
-    def num_cells(self) -> int:
+    def cell_ids(self) -> list[str | None]:
         """Cells that are to be made."""
-        return sum(len(group.rows) for group in self.groups)
+        return [row.cell_id for group in self.groups for row in group.rows]
+
+    @property
+    def num_cells(self) -> int:
+        """Number of these cells."""
+        return len(self.cell_ids)
 
 
 def groups_of(rows: Iterable[PlanRow], needs: Mapping[str | None, Need] | None = None) -> list[Group]:

@@ -1,6 +1,7 @@
 """What was submitted to Slurm. Written before `sbatch` is called, so that no job is ever unknown.
 
-`submissions/TOKEN/intent.json` comes first, with the cells of each batch beside it; then the script; after `sbatch`
+`submissions/TOKEN/intent.json` comes first, with the cells of each batch beside it; then a number in
+`submissions/order`, by which the later of two that want the same cells gives way; then the script; after `sbatch`
 `job.json` with the id, or `void.json` where there is no job of that token; when jobs have ended, `settled.json`. The
 token is part of the job's name.
 """
@@ -143,6 +144,38 @@ def intend(study: Study, cells: pa.Table, batches: Sequence[int], facts: dict[st
     intent = {**facts, **who, "submitted_utc": now, "num_batches": len(set(batches))}
     _write_json(folder / "intent.json", intent)
     return read_submission(study, token)
+
+
+def num_claims(study: Study) -> int:
+    """Submissions that have a number in the order. Count before you look at the queue: later ones may not be in it."""
+    return sum(1 for _ in _order(study).glob("[0-9]*"))
+
+
+def claim(submission: Submission, seen: int) -> tuple[int, set[str]]:
+    """Gives a submission the next number in the order, which one process alone can have.
+
+    Since every intent is there before its number, those with smaller numbers can be read, and those with larger ones
+    will read this one.
+
+    Args:
+        submission: a new intent.
+        seen: numbers below are known.
+
+    Returns:
+        Its number, and the cells that are claimed by numbers from `seen` up to it.
+    """
+    order, number = _order(submission.study), seen
+    while not write_atomically(order / str(number), submission.token.encode(), replace=False):
+        number += 1
+    tokens = [read_patiently((order / str(earlier)).read_text) for earlier in range(seen, number)]
+    others = [one for token in tokens if not (one := read_submission(submission.study, token)).is_void]
+    return number, {
+        cell for one in others for groups in one.batches().values() for cells in groups.values() for cell in cells
+    }
+
+
+def _order(study: Study) -> Path:
+    return study.submissions / "order"
 
 
 def read_submission(study: Study, token: str) -> Submission:

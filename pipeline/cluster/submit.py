@@ -15,7 +15,7 @@ from pipeline.cluster.arrays import submit_reduce, submit_wave
 from pipeline.cluster.batches import Batch, waves_of
 from pipeline.cluster.costs import Cost, check_cost, expected_cost, worst_cost
 from pipeline.cluster.facts import limits_of, own_limits
-from pipeline.cluster.ledger import Submission
+from pipeline.cluster.ledger import Submission, num_claims
 from pipeline.cluster.nodes import BAD_NODE_CELLS, nodes_to_avoid
 from pipeline.cluster.profile import load_profile
 from pipeline.cluster.queue import look
@@ -41,7 +41,7 @@ class SubmitSummary:
         study_folder: folder of the study.
         cells: cells of the plan (of this part).
         done: cells that have a shard.
-        queued: cells that were in the queue before.
+        queued: cells that were in the queue before, or that another `tcx submit` took at the same time.
         submitted: cells that are in the queue now and were not before.
         held: cells that wait for `--retry`, by cause.
         waiting: cells that wait for room in the queue.
@@ -164,7 +164,7 @@ def submit(
         raise UserError(f"say `tcx prefetch {grid_path}` first: {where} must be locked and here. Missing:{lines}")
     stage_models(grid_path, console)
     with console.status("asking Slurm"):
-        plan, queue = plan_after_look(grid_path, results, look)
+        plan, (seen, queue) = plan_after_look(grid_path, results, lambda study: (num_claims(study), look(study)))
     study = plan.study
     attempts = study.read_attempts()
     chosen = select(plan, queued=queue.cells, attempts=attempts, part=part, retry=retry)
@@ -179,11 +179,13 @@ def submit(
     avoided = nodes_to_avoid(attempts, profile.exclude_nodes_hours)
     why_waiting = f"{limits.max_submit_jobs} jobs are allowed" if len(waves) > 1 or [] in waves else None
     submitted: list[tuple[Submission, Sequence[Batch]]] = []
+    taken: set[str] = set()
     refused: list[str] = []
     reduce_job_id = None
     live = [task.job_id for task in queue.tasks]
     try:
-        for submission, array in submit_wave(study, profile, waves[0] if waves else [], avoided, refused):
+        wave = waves[0] if waves else []
+        for submission, array in submit_wave(study, profile, wave, avoided, seen=seen, taken=taken, refused=refused):
             submitted.append((submission, array))
             console.print(f"submitted array {submission.job_id} of {len(array)} tasks", highlight=False)
     except SubmitLimitError as limit:
@@ -198,16 +200,17 @@ def submit(
             reduce_job_id = submit_reduce(study, profile, after)
         except TaskComplexityError as error:
             refused.append(f"no job reduces afterwards: {error}")
+    num_taken = sum(row.cell_id in taken for group in chosen.wanted for row in group.rows)
     num_submitted = sum(batch.num_cells for _, array in submitted for batch in array)
     shaped = [(array, array_shape(profile, array)) for _, array in submitted]
     return SubmitSummary(
         study_folder=study.folder,
         cells=chosen.cells,
         done=chosen.done,
-        queued=chosen.queued,
+        queued=chosen.queued + num_taken,
         submitted=num_submitted,
         held=chosen.held,
-        waiting=chosen.num_wanted - num_submitted,
+        waiting=chosen.num_wanted - num_taken - num_submitted,
         unresolved=sum(row.group_id is None for row in plan.rows),
         job_ids=tuple(str(submission.job_id) for submission, _ in submitted),
         num_batches=sum(len(array) for _, array in submitted),

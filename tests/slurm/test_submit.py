@@ -182,6 +182,29 @@ def test_an_answer_that_is_lost_is_looked_up(
     tcx("cancel", "small", results="liar")
 
 
+def test_two_at_the_same_time_share_the_cells(
+    folder: Path, tcx: Tcx, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have asked for the queue before one of them goes on."""
+    on = ("submit", "many.yaml", "--cluster", "held.yaml", "--set", "ideal_walltime_minutes=1", "--part", "1/2")
+    tcx(*on, "--max-cost", "0", results="both", status=2)  # stages the model
+    slow, looks = folder / "slow" / "squeue", folder / "looks"
+    slow.parent.mkdir()
+    looks.mkdir()
+    wait = f"until [ $(ls {looks} | wc -l) -ge 2 ]; do sleep 0.1; done"
+    slow.write_text(f'#!/bin/sh\n{shutil.which("squeue")} "$@" || exit\ntouch {looks}/$PPID\n{wait}\n')
+    slow.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setitem(cluster.env, "PATH", f"{slow.parent}:{cluster.env['PATH']}")
+        both = [cluster.begin(folder, *on, "--results", "both", "--json") for _ in range(2)]
+        sent = [json.loads(cluster.finish(one).stdout) for one in both]
+    cells = sent[0]["cells"]
+    assert sum(one["submitted"] for one in sent) == states(tcx, "many", "both")["queued"] == cells
+    assert [(one["submitted"] + one["queued"], one["waiting"]) for one in sent] == [(cells, 0)] * 2
+    assert len(cluster.run("squeue", "-h", "-r").stdout.splitlines()) == cells
+    tcx("cancel", "many", results="both")
+
+
 def test_what_slurm_refuses_is_said_and_nothing_is_left(tcx: Tcx, folder: Path) -> None:
     arguments = ("submit", "grid.yaml", "--cluster", "testcluster", "--set", "partition=nowhere")
     done = tcx(*arguments, results="refused", status=2)
