@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pipeline.cluster.environment import clean_environment
 from pipeline.cluster.profile import Profile
@@ -19,6 +20,8 @@ ASK_SECONDS = 60
 ASSOCIATION_FIELDS = ("Account", "Partition", "QOS", "DefaultQOS", "MaxSubmitJobs")
 QOS_FIELDS = ("Name", "MaxSubmitPU", "MaxSubmitPA")
 UNLIMITED = frozenset({"", "UNLIMITED", "INFINITE", "(null)", "NONE", "N/A"})
+GPUS = re.compile(r"gpu:(?:([^:,(]+):)?(\d+)")
+"""`gpu:4`, `gpu:a100:4(S:0-1)`."""
 DURATION = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
 
 
@@ -37,6 +40,26 @@ class Limits:
     max_walltime_minutes: int | None
 
 
+class NodeKind(NamedTuple):
+    """Nodes of one partition that are alike.
+
+    Attributes:
+        partition: the partition.
+        gres: what they have beside CPUs and memory, as Slurm writes it.
+        cpus: of each of them.
+        memory_mib: of each of them.
+    """
+
+    partition: str
+    gres: str
+    cpus: int
+    memory_mib: int
+
+    def gpus(self, kind: str | None) -> int:
+        """GPUs of a type, or of any."""
+        return sum(int(count) for name, count in GPUS.findall(self.gres) if kind in (None, name))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SlurmFacts:
     """What the commands of Slurm say of a cluster.
@@ -44,12 +67,14 @@ class SlurmFacts:
     Attributes:
         config: `scontrol show config`.
         partitions: `scontrol show partition`, by name.
+        nodes: `sinfo`.
         associations: `sacctmgr show assoc` of this user; None where there is no accounting.
         qos: `sacctmgr show qos`; None as well.
     """
 
     config: Mapping[str, str]
     partitions: Mapping[str, Mapping[str, str]]
+    nodes: tuple[NodeKind, ...]
     associations: tuple[Mapping[str, str], ...] | None
     qos: tuple[Mapping[str, str], ...] | None
 
@@ -62,6 +87,7 @@ def ask_slurm() -> SlurmFacts:
     """
     config = _ask("scontrol", "show", "config")
     partitions = _ask("scontrol", "--oneliner", "show", "partition")
+    nodes = _ask("sinfo", "--noheader", "--all", "--exact", "--format=%R|%G|%c|%m")
     return SlurmFacts(
         config=dict(_pair(line) for line in config.splitlines() if " = " in line),
         partitions={
@@ -69,6 +95,7 @@ def ask_slurm() -> SlurmFacts:
             for line in partitions.splitlines()
             if "PartitionName" in (pairs := dict(_pair(word) for word in line.split() if "=" in word))
         },
+        nodes=tuple(map(_node_kind, nodes.splitlines())),
         associations=_accounting("assoc", ASSOCIATION_FIELDS, "where", f"user={getpass.getuser()}"),
         qos=_accounting("qos", QOS_FIELDS),
     )
@@ -166,6 +193,11 @@ def _qos_of(profile: Profile, association: Mapping[str, str]) -> str:
     """The QOS that Slurm gives to a job, which need not name one."""
     only = association["QOS"] if "," not in association["QOS"] else ""
     return profile.qos or association["DefaultQOS"] or only or "normal"
+
+
+def _node_kind(line: str) -> NodeKind:
+    partition, gres, cpus, memory_mib = line.split("|")
+    return NodeKind(partition, gres, int(cpus), int(memory_mib))
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from pipeline.cluster.facts import SlurmFacts, ask_slurm, partition_names, partition_values, said_limits
 from pipeline.cluster.profile import DEFAULT_SOURCE, KEYS, MERGED_KEYS, Profile, load_profile
+from pipeline.cluster.shapes import shape_of
 from pipeline.cluster.values import Billing
 from pipeline.doctor import Finding
 from pipeline.errors import UserError
@@ -53,6 +54,7 @@ def check_profile(profile: Profile) -> list[Finding]:
         _array_size,
         _submit_jobs,
         _gpus,
+        _nodes,
         _preemption,
     )
     return [*findings, *(check(profile, facts) for check in checks)]
@@ -144,6 +146,24 @@ def _gpus(profile: Profile, facts: SlurmFacts) -> Finding:
     return Finding(
         name="gpus", ok=True, text=f"asked for by {profile.gpu_request}; the partition has {tres or 'no TRES'}"
     )
+
+
+def _nodes(profile: Profile, facts: SlurmFacts) -> Finding:
+    """Whether some node has what a job on all of a node asks for."""
+    processes = profile.gpus_per_node or 1
+    shape = shape_of(profile, processes=processes, walltime_minutes=1, gpu=profile.gpu_request != "none")
+    gpus, cpus = processes * shape.gpus_per_process, processes * shape.cpus_per_process
+    memory_mib = round(1024 * (shape.memory_gib or 0))
+    # Where the profile names no partition, a site may choose another one than its default.
+    names = facts.partitions if profile.partition is None else profile.partition.split(",")
+    nodes = [node for node in facts.nodes if node.partition in names]
+    fits = [
+        node.gpus(profile.gpu_type) >= gpus and node.cpus >= cpus and node.memory_mib >= memory_mib for node in nodes
+    ]
+    kinds = dict.fromkeys(f"{node.gres}, {node.cpus} CPUs, {node.memory_mib} MiB" for node in nodes)
+    kind = f"{profile.gpu_type} GPUs" if profile.gpu_type else "GPUs"
+    text = f"a whole one is {gpus} {kind}, {cpus} CPUs, {memory_mib} MiB; there are {'; '.join(kinds) or 'none'}"
+    return Finding(name="nodes", ok=not nodes or any(fits), text=text)
 
 
 def _preemption(profile: Profile, facts: SlurmFacts) -> Finding:

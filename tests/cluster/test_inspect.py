@@ -28,6 +28,7 @@ PARTITIONS = """\
 PartitionName=main Default=YES MaxTime=1-00:00:00 PreemptMode=REQUEUE State=UP TRES=cpu=32,node=2,gres/gpu=8
 PartitionName=long Default=NO MaxTime=UNLIMITED PreemptMode=OFF State=DRAIN TRES=cpu=32
 """
+NODES = "main|gpu:a100:4(S:0-1),gpu:v100:1|32|128000\nlong|(null)|16|64000\n"
 ASSOCIATIONS = "team-a||normal,debug||500\nteam-b|main|normal|normal|\n"
 QOS = "normal|700|\ndebug||5\n"
 
@@ -47,6 +48,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     ) -> None:
         for name, answers in {
             "scontrol": {"show config": config, "--oneliner show partition": partitions},
+            "sinfo": {"--noheader --all --exact*": NODES},
             "sacctmgr": {"--noheader --parsable2 show assoc*": associations, "--noheader --parsable2 show qos*": QOS},
         }.items():
             cases = ""
@@ -89,6 +91,10 @@ def test_a_profile_that_fits(slurm: Install, monkeypatch: pytest.MonkeyPatch) ->
         ({"max_array_size": "1002"}, "max_array_size", "1002; Slurm says 1001"),
         ({"max_submit_jobs": "501"}, "max_submit_jobs", "501; Slurm says 500"),
         ({"requeue": "false"}, "preemption", "the profile forbids it"),
+        ({"gpu_type": "h100"}, "nodes", "a whole one is 1 h100 GPUs"),
+        ({"gpus_per_node": "8", "cpus_per_gpu": "1"}, "nodes", "8 GPUs, 8 CPUs, 0 MiB; there are gpu:a100:4"),
+        ({"gpus_per_node": "4", "cpus_per_gpu": "9"}, "nodes", "4 GPUs, 36 CPUs"),
+        ({"gpus_per_node": "4", "memory_gib_per_gpu": "32"}, "nodes", "4 GPUs, 16 CPUs, 131072 MiB"),
     ],
 )
 def test_what_does_not_fit(slurm: Install, settings: dict[str, str], name: str, part: str) -> None:

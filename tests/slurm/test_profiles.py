@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.cluster.inspect import check_profile
 from pipeline.cluster.profile import Profile, load_profile, shipped_folder
 from pipeline.cluster.sbatch import sbatch_text
 from pipeline.cluster.shapes import batch_shape, lanes_of
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.slurm
 
 NAMES_HERE = {"partition": "main", "account": "testcluster", "qos": "normal", "constraint": "test", "gpu_type": "test"}
 """What a site calls its things -> what the test cluster calls its own."""
+ONE_PROCESS = Resources()
 NODE_CPUS = 16
 NODE_MEMORY_GIB = 15
 SHIPPED = sorted(path.stem for path in shipped_folder().glob("*.yaml"))
@@ -27,7 +29,7 @@ SHIPPED = sorted(path.stem for path in shipped_folder().glob("*.yaml"))
 
 def fitted(profile: Profile) -> Profile:
     """The profile with the names of the test cluster, and no more CPUs and memory than its nodes have."""
-    lanes = lanes_of(profile, Resources())
+    lanes = lanes_of(profile, ONE_PROCESS)
     changes: dict[str, Any] = {
         key: name for key, name in NAMES_HERE.items() if getattr(profile, key) is not None or key in profile.required
     }
@@ -38,12 +40,12 @@ def fitted(profile: Profile) -> Profile:
     return load_profile(profile.name, {key: str(value) for key, value in changes.items()})
 
 
-def script(profile: Profile, folder: Path) -> str:
+def script(profile: Profile, folder: Path, resources: Resources = ONE_PROCESS) -> str:
     minutes = min(profile.ideal_walltime_minutes, profile.max_walltime_minutes or profile.ideal_walltime_minutes)
     path = folder / "job.sbatch"
     text = sbatch_text(
         profile,
-        batch_shape(profile, Resources(), minutes),
+        batch_shape(profile, resources, minutes),
         job_name="tcx-test",
         comment="tcx:test",
         array_tasks=3,
@@ -60,6 +62,30 @@ def test_sbatch_takes_the_script(cluster: Cluster, name: str, tmp_path: Path) ->
     done = cluster.run("sbatch", "--test-only", script(fitted(load_profile(name)), tmp_path))
     assert "to start at" in done.stderr
     assert "on nodes node1 in partition main" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "ok"),
+    [
+        ({}, True),
+        ({"gpu_type": "test", "cpus_per_gpu": "4", "memory_gib_per_gpu": "3.9"}, True),
+        ({"partition": "main,urgent", "gpu_type": "test"}, True),
+        ({"gpu_type": "h100"}, False),
+        ({"gpus_per_node": "8"}, False),
+        ({"cpus_per_gpu": "5"}, False),
+        ({"memory_gib_per_gpu": "4"}, False),
+    ],
+)
+def test_the_doctor_knows_what_the_nodes_have(
+    cluster: Cluster, settings: dict[str, str], ok: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `sbatch` does, of a job of all GPUs of a node."""
+    monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
+    profile = load_profile("testcluster", settings)
+    (nodes,) = (finding for finding in check_profile(profile) if finding.name == "nodes")
+    assert nodes.ok is ok
+    team = script(profile, tmp_path, Resources(processes=profile.gpus_per_node or 1))
+    assert (cluster.run("sbatch", "--test-only", team, check=False).returncode == 0) is ok
 
 
 @pytest.mark.parametrize("key", NAMES_HERE)
