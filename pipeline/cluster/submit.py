@@ -103,7 +103,7 @@ class SubmitSummary:
             lines.append(f"job {self.reduce_job_id} reduces when all of them have ended")
         if not self.job_ids and not self.waiting and not self.refused:
             lines.append("nothing to do")
-        lines.append(f"next: tcx status {self.study_folder}")
+        lines.append(f"next: tcx status {Study(self.study_folder).argument}")
         for line in lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
