@@ -145,7 +145,7 @@ class _View:
     @cached_property
     def lost(self) -> dict[str, Owner]:
         """Groups with a lease whose owner is gone."""
-        return abandoned(self.study, job_is_gone)
+        return abandoned(leased(self.study), job_is_gone)
 
     @cached_property
     def live_groups(self) -> frozenset[str]:

@@ -9,6 +9,7 @@ microseconds, both may work; the first shard then counts, as everywhere.
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
 import socket
@@ -43,6 +44,7 @@ class Owner:
         slurm_job_id: `17`, or `17_3` in an array; None outside of Slurm.
         restart: how often Slurm has started the job again.
         cluster: that the job is in; None outside of Slurm.
+        user: whose job it is; None outside of Slurm.
     """
 
     host: str
@@ -52,6 +54,7 @@ class Owner:
     slurm_job_id: str | None
     restart: int
     cluster: str | None = None
+    user: str | None = None
 
 
 IsGone = Callable[[Owner], bool]
@@ -94,6 +97,7 @@ def this_owner() -> Owner:
         slurm_job_id=slurm_job_id(),
         restart=int(os.environ.get("SLURM_RESTART_COUNT", 0)),
         cluster=os.environ.get("SLURM_CLUSTER_NAME") if slurm_job_id() else None,
+        user=getpass.getuser() if slurm_job_id() else None,
     )
 
 
@@ -148,9 +152,9 @@ def leased(study: Study) -> dict[str, Owner]:
     return {group: owner for group, owner in owners.items() if owner is not None}
 
 
-def abandoned(study: Study, is_gone: IsGone) -> dict[str, Owner]:
-    """Groups whose owner was lost while it worked on them, with that owner."""
-    return {group: owner for group, owner in leased(study).items() if _is_stale(owner, None, is_gone)}
+def abandoned(leases: Mapping[str, Owner], is_gone: IsGone) -> dict[str, Owner]:
+    """Groups whose owner was lost while it worked on them, of those that `leased` has found."""
+    return {group: owner for group, owner in leases.items() if _is_stale(owner, None, is_gone)}
 
 
 def unjudged(study: Study) -> tuple[Unjudged, ...]:

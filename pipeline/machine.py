@@ -89,18 +89,22 @@ def node_name() -> str:
 
 def cluster_name() -> str | None:
     """Name of the Slurm cluster that this machine belongs to; None where there is none, or it does not answer."""
-    return os.environ.get("SLURM_CLUSTER_NAME") or _asked_cluster_name()
+    return os.environ.get("SLURM_CLUSTER_NAME") or slurm_setting("ClusterName")
+
+
+def slurm_setting(name: str) -> str | None:
+    """A setting of the Slurm of this machine; None where there is none, or it does not answer."""
+    found = re.search(rf"^{name}\s*=\s*(\S+)", _slurm_config(), re.MULTILINE)
+    return found[1] if found else None
 
 
 @cache
-def _asked_cluster_name() -> str | None:
+def _slurm_config() -> str:
     command = ["scontrol", "show", "config"]
     try:
-        text = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS).stdout
+        return subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS).stdout
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    found = re.search(r"^ClusterName\s*=\s*(\S+)", text, re.MULTILINE)
-    return found[1] if found else None
+        return ""
 
 
 def oom_kills() -> int:

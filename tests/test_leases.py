@@ -101,10 +101,10 @@ class TestClaims:
         owner = owner_of(sleeper)
         write(study, owner)
         assert not claims(study)
-        assert abandoned(study, never_asked) == {}
+        assert abandoned(leased(study), never_asked) == {}
         sleeper.kill()
         sleeper.wait()
-        assert abandoned(study, never_asked) == {GROUP: owner}
+        assert abandoned(leased(study), never_asked) == {GROUP: owner}
         assert claims(study)
         assert list(study.leases.iterdir()) == []
 
@@ -122,7 +122,7 @@ class TestClaims:
         write(study, JOB)
         assert not claims(study)
         assert not claims(study, replace(JOB, cluster="fir", restart=1))  # an equal number, and another job
-        assert abandoned(study, never_asked) == {}
+        assert abandoned(leased(study), never_asked) == {}
 
     def test_a_job_knows_its_cluster(self, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
         assert this_owner().cluster is None
@@ -205,7 +205,7 @@ class TestUnjudged:
         assert first.startswith("12 cells (group a) are worked on by process 1 on elsewhere since 20")
         assert first.endswith(f"delete {lease_path(study, 'a')}")
         assert "job 17_3 of narval on elsewhere" in second
-        assert abandoned(study, nobody) == {}
+        assert abandoned(leased(study), nobody) == {}
 
     def test_of_many_the_first_are_shown(self, study: Study) -> None:
         for number in range(SHOWN_LEASES + 3):

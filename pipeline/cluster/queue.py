@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from pipeline.attempts import count_attempts, record_attempts
 from pipeline.cluster.exits import SETUP_FAILED_STATUS
 from pipeline.cluster.ledger import Submission, submissions
-from pipeline.cluster.slurm import EndedTask, LiveTask, ended_tasks, find_job, live_tasks
-from pipeline.leases import Owner, abandoned, drop_lease, this_owner
+from pipeline.cluster.slurm import LiveTask, TaskRecord, find_job, is_shown, live_tasks, place_of, task_records
+from pipeline.leases import Owner, abandoned, drop_lease, leased, this_owner
 from pipeline.machine import cluster_name
 from pipeline.store import Study
 
@@ -80,11 +80,11 @@ def look(study: Study) -> Queue:
     Raises:
         SlurmError: Slurm does not answer.
     """
-    # Before the question: a job that is submitted in between must not count as one that has left the queue.
-    known = _of_this_cluster(study)
-    tasks = live_tasks(submission.user for submission in known)
-    _settle(study, known, tasks)
-    return _joined(study, tasks)
+    # Before the question: a job that is submitted or begins in between must not count as one that has left the queue.
+    known, leases = _of_this_cluster(study), leased(study)
+    users = {submission.user for submission in known} | {owner.user for owner in leases.values() if owner.user}
+    tasks = live_tasks(users)
+    return _joined(study, tasks + _settle(study, known, leases, tasks))
 
 
 def _joined(study: Study, tasks: Sequence[LiveTask]) -> Queue:
@@ -126,36 +126,62 @@ def _by_name(tasks: Sequence[LiveTask]) -> dict[str, list[LiveTask]]:
     return found
 
 
-def _settle(study: Study, known: Sequence[Submission], tasks: Sequence[LiveTask]) -> None:
-    """Jobs that `sbatch` denied, cells that jobs have lost, and jobs that ended before they could begin."""
+def _settle(
+    study: Study, known: Sequence[Submission], leases: Mapping[str, Owner], tasks: Sequence[LiveTask]
+) -> list[LiveTask]:
+    """Jobs that `sbatch` denied, cells that jobs have lost, and jobs that ended before they could begin.
+
+    Returns:
+        Tasks that Slurm hides from us, as far as accounting does not know that they have ended.
+    """
     by_name = _by_name(tasks)
     for submission in known:
         if submission.job_id is None:
             _adopt(submission, by_name.get(submission.job_name, ()))
     live = {(task.job_id, task.array_index) for task in tasks}
-    lost = abandoned(study, lambda owner: owner.slurm_job_id is not None and _place(owner.slurm_job_id) not in live)
-    gone = {
+    left = abandoned(leases, lambda owner: owner.slurm_job_id is not None and place_of(owner.slurm_job_id) not in live)
+    absent = {
         submission: batches
         for submission in known
         if submission.job_id is not None
-        and (batches := _gone(submission, by_name.get(submission.job_name, ())) - submission.settled())
+        and (batches := _absent(submission, by_name.get(submission.job_name, ())) - submission.settled())
     }
-    if not lost and not gone:
-        return
-    ended = _ended(study, lost.values(), gone)
-    earlier = count_attempts(study)
-    _tell_lost(study, lost, ended, earlier)
-    for submission, batches in gone.items():
-        _tell_never_begun(submission, batches, ended, earlier)
-        submission.note_settled(batches)
+    if not left and not absent:
+        return []
+    records = _records(study, left.values(), absent)
+
+    def is_over(place: tuple[str, int], user: str | None) -> bool:
+        # Accounting hears of an end a little later than the queue, and then says how it was.
+        record = records.get(place)
+        return is_shown(user) if record is None else record.has_ended
+
+    lost = {
+        group: owner
+        for group, owner in left.items()
+        if owner.slurm_job_id is None or is_over(place_of(owner.slurm_job_id), owner.user)
+    }
+    earlier, hidden = count_attempts(study), list[LiveTask]()
+    _tell_lost(study, lost, records, earlier)
+    for submission, batches in absent.items():
+        job_id, user = str(submission.job_id), submission.user
+        over = {batch for batch in batches if is_over((job_id, batch), user)}
+        if over:
+            _tell_never_begun(submission, over, records, earlier)
+            submission.note_settled(over)
+        if not is_shown(user):
+            for batch in batches - over:
+                record = records.get((job_id, batch))
+                state = record.state if record else "PENDING"
+                hidden.append(LiveTask(job_id, batch, state, f"Slurm hides jobs of {user}", submission.job_name, user))
+    return hidden
 
 
-def _gone(submission: Submission, live: Iterable[LiveTask]) -> frozenset[int]:
+def _absent(submission: Submission, live: Iterable[LiveTask]) -> frozenset[int]:
     return frozenset(range(submission.num_batches)).difference(task.array_index for task in live)
 
 
 def _tell_lost(
-    study: Study, lost: Mapping[str, Owner], ended: Mapping[tuple[str, int], EndedTask], earlier: Counter[str]
+    study: Study, lost: Mapping[str, Owner], records: Mapping[tuple[str, int], TaskRecord], earlier: Counter[str]
 ) -> None:
     """Attempts for the groups whose jobs ended with the lease in hand."""
     if not lost:
@@ -163,7 +189,7 @@ def _tell_lost(
     open_cells, told = _open_cells(study, lost), _cancelled(study)
     for group, owner in lost.items():
         if drop_lease(study, group, owner):
-            cause, message = _cause(owner, ended)
+            cause, message = _cause(owner, records)
             untold = sorted(cell for cell in open_cells[group] if (cell, owner.slurm_job_id) not in told)
             record_attempts(study, untold, cause, message, owner, earlier)
 
@@ -171,7 +197,7 @@ def _tell_lost(
 def _tell_never_begun(
     submission: Submission,
     batches: Iterable[int],
-    ended: Mapping[tuple[str, int], EndedTask],
+    records: Mapping[tuple[str, int], TaskRecord],
     earlier: Counter[str],
 ) -> None:
     """Attempts for the cells of jobs that ended before our code ran: nothing else tells of them."""
@@ -184,12 +210,12 @@ def _tell_never_begun(
         job_id = f"{submission.job_id}_{batch}"
         cells = {cell for group in cells_of[batch].values() for cell in group}
         untold = sorted(cell for cell in cells - study.valid_cells(cells) if (cell, job_id) not in told)
-        task = ended.get((str(submission.job_id), batch))
+        task = records.get((str(submission.job_id), batch))
         owner = replace(this_owner(), slurm_job_id=job_id, node=task.nodes if task else "")
         record_attempts(study, untold, *_cause_before_start(job_id, task), owner, earlier)
 
 
-def _cause_before_start(job_id: str, task: EndedTask | None) -> tuple[str, str]:
+def _cause_before_start(job_id: str, task: TaskRecord | None) -> tuple[str, str]:
     if task is None:
         return "lost", f"job {job_id} left the queue before it had begun, and accounting does not know it"
     where = (
@@ -207,17 +233,17 @@ def _cancelled(study: Study) -> set[tuple[str, str | None]]:
     return set(zip(rows["cell_id"].to_pylist(), rows["slurm_job_id"].to_pylist(), strict=True))
 
 
-def _ended(study: Study, owners: Iterable[Owner], gone: Iterable[Submission]) -> dict[tuple[str, int], EndedTask]:
-    job_ids = {_place(owner.slurm_job_id)[0] for owner in owners if owner.slurm_job_id}
-    job_ids |= {str(submission.job_id) for submission in gone}
+def _records(study: Study, owners: Iterable[Owner], absent: Iterable[Submission]) -> dict[tuple[str, int], TaskRecord]:
+    job_ids = {place_of(owner.slurm_job_id)[0] for owner in owners if owner.slurm_job_id}
+    job_ids |= {str(submission.job_id) for submission in absent}
     oldest = min((submission.submitted_utc for submission in submissions(study)), default=datetime.now(UTC))
-    return ended_tasks(sorted(job_ids), oldest)
+    return task_records(sorted(job_ids), oldest)
 
 
-def _cause(owner: Owner, ended: Mapping[tuple[str, int], EndedTask]) -> tuple[str, str]:
+def _cause(owner: Owner, records: Mapping[tuple[str, int], TaskRecord]) -> tuple[str, str]:
     if owner.slurm_job_id is None:
         return "killed", f"process {owner.pid} on {owner.host} is gone"
-    task = ended.get(_place(owner.slurm_job_id))
+    task = records.get(place_of(owner.slurm_job_id))
     if task is None:
         return "lost", f"job {owner.slurm_job_id} is neither in the queue nor known to accounting"
     cause = CAUSE_OF_STATE.get(task.state, "lost")
@@ -243,10 +269,5 @@ def _adopt(submission: Submission, live: Sequence[LiveTask]) -> None:
         return
     elif job_id := find_job(submission.job_name, submission.submitted_utc, live):
         submission.note_job(job_id)
-    elif submission.age_seconds() > GRACE_SECONDS:
+    elif is_shown(submission.user) and submission.age_seconds() > GRACE_SECONDS:
         submission.note_void("no job of this token was found")
-
-
-def _place(slurm_job_id: str) -> tuple[str, int]:
-    job_id, _, index = slurm_job_id.partition("_")
-    return job_id, int(index or 0)

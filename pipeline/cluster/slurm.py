@@ -9,15 +9,20 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.cluster.environment import clean_environment
 from pipeline.errors import TaskComplexityError, UserError
 from pipeline.leases import Owner
+from pipeline.machine import slurm_setting
 
 ANSWER_SECONDS = 60
+LONGEST_JOB = timedelta(days=100)
+"""How far accounting is asked to look back for a job of which only the id is known."""
+UNENDED_STATES = frozenset({"PENDING", "RUNNING", "REQUEUED", "RESIZING", "SUSPENDED"})
+"""States of accounting in which a job may still go on."""
 LATER = re.compile(r"MaxSubmit|MaxJobCount|job submit limit|accounting/QOS policy|temporarily", re.I)
 """What sbatch says when a limit on the number of jobs is met: the rest waits, nothing is wrong."""
 NEVER = re.compile(r"\b(?:Assoc|QOS)(?!\w*Submit)\w+")
@@ -44,8 +49,8 @@ class LiveTask(NamedTuple):
     user: str
 
 
-class EndedTask(NamedTuple):
-    """One array task, or one job, that accounting knows.
+class TaskRecord(NamedTuple):
+    """What accounting knows of one array task, or one job.
 
     Attributes:
         state: `TIMEOUT`, `NODE_FAIL`, ... without what follows the first word.
@@ -56,6 +61,11 @@ class EndedTask(NamedTuple):
     state: str
     status: int
     nodes: str
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it will never go on."""
+        return self.state not in UNENDED_STATES
 
 
 class SlurmError(TaskComplexityError, RuntimeError):
@@ -94,7 +104,7 @@ def live_tasks(users: Iterable[str] = ()) -> list[LiveTask]:
     return tasks
 
 
-def ended_tasks(job_ids: Sequence[str], since: datetime) -> dict[tuple[str, int], EndedTask]:
+def task_records(job_ids: Sequence[str], since: datetime) -> dict[tuple[str, int], TaskRecord]:
     """What accounting says of the tasks of these jobs; empty where there is no accounting.
 
     Args:
@@ -112,11 +122,11 @@ def ended_tasks(job_ids: Sequence[str], since: datetime) -> dict[tuple[str, int]
         )
     except SlurmError:
         return {}
-    found: dict[tuple[str, int], EndedTask] = {}
+    found: dict[tuple[str, int], TaskRecord] = {}
     for line in text.splitlines():
         job, state, exit_code, nodes = line.split("|", 3)
         job_id, _, indices = job.partition("_")
-        task = EndedTask(state.split()[0], int(exit_code.partition(":")[0]), "" if nodes == NO_NODES else nodes)
+        task = TaskRecord(state.split()[0], int(exit_code.partition(":")[0]), "" if nodes == NO_NODES else nodes)
         found |= {(job_id, index): task for index in _indices(indices)}
     return found
 
@@ -225,15 +235,41 @@ def job_is_gone(owner: Owner) -> bool:
     A job that waits in the queue after it was put back is not gone: it will find its own lease. Where Slurm does not
     answer, nobody is gone.
     """
-    return owner.slurm_job_id is not None and has_slurm() and has_ended(owner.slurm_job_id)
+    return owner.slurm_job_id is not None and has_slurm() and has_ended(owner.slurm_job_id, owner.user)
 
 
-def has_ended(job_id: str) -> bool:
-    """Whether a job (`17`, `17_3`), of whatever user, has left the queue; False where Slurm does not answer."""
+def has_ended(job_id: str, user: str | None = None) -> bool:
+    """Whether a job (`17`, `17_3`) has left the queue; False where Slurm does not answer.
+
+    Args:
+        job_id: the job.
+        user: whose it is, None if that is not known.
+    """
     try:
-        return not _ask("squeue", "--noheader", "--format", "%i", "--jobs", job_id).strip()
+        if _ask("squeue", "--noheader", "--format", "%i", "--jobs", job_id).strip():
+            return False
     except SlurmError as error:
-        return "Invalid job id" in str(error)  # so long ago that Slurm has forgotten it
+        if "Invalid job id" not in str(error):  # so long ago that Slurm has forgotten it, or hidden
+            return False
+    if is_shown(user):
+        return True
+    place = place_of(job_id)
+    record = task_records(place[:1], datetime.now(UTC) - LONGEST_JOB).get(place)
+    return record is not None and record.has_ended
+
+
+def is_shown(user: str | None) -> bool:
+    """Whether the queue shows the jobs of a user, so that one which is not there has ended; None for somebody."""
+    if user == getpass.getuser():
+        return True
+    hidden = slurm_setting("PrivateData")
+    return hidden is not None and "jobs" not in hidden.split(",")
+
+
+def place_of(job_id: str) -> tuple[str, int]:
+    """Id of the array and number in it of a job (`17_3`); a single job (`17`) has 0."""
+    array_id, _, index = job_id.partition("_")
+    return array_id, int(index or 0)
 
 
 NO_NODES = "None assigned"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTCLUSTER = ROOT / "slurm" / "testcluster"
+AS_NOBODY = (
+    *("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"),
+    # Files of root stay open to it: to Slurm alone it is somebody else.
+    *("--inh-caps=+dac_override", "--ambient-caps=+dac_override", "env", "LOGNAME=nobody"),
+)
+"""Before a command: runs it as another user."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +37,12 @@ class Cluster:
         assert not check or done.returncode == 0, f"{command} ended with {done.returncode}: {done.stdout}{done.stderr}"
         return done
 
-    def begin(self, folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """Starts `tcx` in a folder, with a cache of its own there."""
+    def begin(
+        self, folder: Path, *arguments: str, before: Sequence[str] = (), **environment: str
+    ) -> subprocess.Popen[str]:
+        """Starts `tcx` in a folder, with a cache of its own there, by the command `before`."""
         own = {"TCX_CACHE": str(folder / "cache"), "PYTHONPATH": str(ROOT), "COLUMNS": "400"}
-        command = [sys.executable, "-m", "pipeline.cli", *arguments]
+        command = [*before, sys.executable, "-m", "pipeline.cli", *arguments]
         pipe = subprocess.PIPE
         return subprocess.Popen(
             command, cwd=folder, env=self.env | own | environment, stdout=pipe, stderr=pipe, text=True
@@ -47,10 +55,10 @@ class Cluster:
         return subprocess.CompletedProcess(running.args, status, stdout, stderr)
 
     def tcx(
-        self, folder: Path, *arguments: str, status: int = 0, **environment: str
+        self, folder: Path, *arguments: str, status: int = 0, before: Sequence[str] = (), **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Runs `tcx` as `begin` starts it."""
-        return self.finish(self.begin(folder, *arguments, **environment), status)
+        return self.finish(self.begin(folder, *arguments, before=before, **environment), status)
 
     def testcluster(self, *command: str) -> str:
         """Runs a command of `slurm/testcluster` on this cluster and returns what it prints."""
