@@ -50,7 +50,7 @@ class _Stop:
         self._member = member
         self._lead_seconds = lead_seconds
         self._grace_seconds = grace_seconds
-        self._status = AGAIN_STATUS
+        self.status = AGAIN_STATUS
         signal.signal(signal.SIGUSR2, self._on_warning)
         signal.signal(signal.SIGTERM, self._on_end)
         signal.signal(signal.SIGINT, self._on_end)
@@ -69,14 +69,14 @@ class _Stop:
     def _on_end(self, number: int, frame: FrameType | None) -> None:
         self.is_ending = True
         if number == signal.SIGINT:
-            self._status = 128 + number
+            self.status = 128 + number
         self._member.ask_to_stop()
         self._later(max(1.0, self._grace_seconds - MARGIN_SECONDS), self.exit)
 
     def exit(self) -> None:
         """Ends this process. Leases stay: the job may be started again, and else they tell what it was doing."""
         self._member.kill()
-        os._exit(self._status)
+        os._exit(self.status)
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         timer = threading.Timer(seconds, action)
@@ -180,7 +180,7 @@ def _work(study: Study, submission: Submission, of_group: dict[str, list[str]], 
     stop = _Stop(member, intent["signal_lead_seconds"], intent["grace_seconds"])
     # Each process starts at another place, so that they seldom meet.
     start = rank * len(groups) // int(os.environ.get("SLURM_NTASKS", 1))
-    status, is_node_well = 0, True
+    status, is_node_well, was_in_vain = 0, True, False
     for group in groups[start:] + groups[:start]:
         if stop.is_set() or not is_node_well:
             break
@@ -202,14 +202,14 @@ def _work(study: Study, submission: Submission, of_group: dict[str, list[str]], 
                 record_attempts(
                     study, sorted(left), "timeout", "the job neared its time limit before the cell was made"
                 )
-                status = 1
+                status, was_in_vain = 1, True
     member.close()
     cells = {cell for members in of_group.values() for cell in members}
     done = len(study.valid_cells(cells))
     _say(f"{done} of {len(cells)} cells of this batch are done")
-    if stop.time_is_short.is_set() and done < len(cells) and not status:
-        _say("time is short: the rest goes on in the queue")
-        return AGAIN_STATUS
+    if stop.is_set() and done < len(cells) and not was_in_vain:
+        _say("asked to stop: the rest waits for the next start")
+        return stop.status
     return status
 
 

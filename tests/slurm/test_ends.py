@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.cluster.ledger import submissions
+from pipeline.files import write_atomically
+from pipeline.leases import lease_path, this_owner
 from pipeline.store import Study, read_shard
 
 from .conftest import ROOT, Cluster
@@ -44,12 +47,16 @@ pytestmark = pytest.mark.slurm
 def place(tmp_path: Path, tiny_model: Path) -> Path:
     (tmp_path / "grid.yaml").write_text(GRID.format(model=tiny_model))
     (tmp_path / "small.yaml").write_text(SMALL.format(model=tiny_model))
+    # Jobs of this profile wait until somebody releases them.
+    (tmp_path / "held.yaml").write_text((ROOT / "slurm" / "testcluster.yaml").read_text() + "options: {hold: ''}\n")
     return tmp_path
 
 
-def submit(cluster: Cluster, place: Path, *options: str, grid: str = "grid.yaml") -> dict[str, Any]:
+def submit(
+    cluster: Cluster, place: Path, *options: str, grid: str = "grid.yaml", profile: str = "testcluster"
+) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(
-        cluster.tcx(place, "submit", grid, "--cluster", "testcluster", *options, "--json").stdout
+        cluster.tcx(place, "submit", grid, "--cluster", profile, *options, "--json").stdout
     )
     return content
 
@@ -99,6 +106,43 @@ def test_a_job_that_is_warned_saves_and_goes_on(
     rows = [read_shard(path, path.stem) for path in study.shard_files()]
     assert {row["restarts"] for row in rows} == {1}
     assert digests(study) == calm
+
+
+def test_a_cell_that_failed_keeps_no_job_from_going_on(quiet_cluster: Cluster, place: Path, tiny_model: Path) -> None:
+    cluster, study = quiet_cluster, Study(place / "results" / "ends")
+    both = GRID.replace("programs:\n", "programs:\n  - {{family: baseline}}\n")
+    (place / "grid.yaml").write_text(both.format(model=tiny_model))
+    job = submit(cluster, place, profile="held.yaml")["job_ids"][0]
+    (broken,) = study.folder.glob("**/pipeline/families/baseline.py")
+    broken.write_text(broken.read_text().replace("constants = ", "raise RuntimeError('broken'); constants = "))
+    cluster.run("scontrol", "release", job)
+    cluster.until(lambda: "epochs, loss" in logs(study), 120)
+    assert "failed (code)" in logs(study)
+    cluster.run("scancel", "--signal=USR2", f"{job}_0")
+    cluster.until(lambda: "back into the queue" in logs(study), 60)
+    cluster.until(is_empty(cluster), 120)
+    assert status(cluster, place)["states"]["done"] == 2
+    assert status(cluster, place)["failed_by_cause"] == {"code": 1}
+
+
+def test_a_job_that_ends_between_two_groups_goes_on(quiet_cluster: Cluster, place: Path) -> None:
+    cluster, study = quiet_cluster, Study(place / "results" / "small")
+    sent = submit(cluster, place, grid="small.yaml", profile="held.yaml")
+    (submission,) = submissions(study)
+    first, second, *_ = (lease_path(study, group) for group in submission.batches()[0])
+    # The job waits some seconds for what is no lease (yet).
+    second.parent.mkdir(exist_ok=True)
+    second.write_text("no lease")
+    cluster.run("scontrol", "release", sent["job_ids"][0])
+    cluster.until(lambda: bool(list(study.shard_files())) and not first.exists(), 60)
+    cluster.run("scancel", "--signal=TERM", f"{sent['job_ids'][0]}_0")
+    write_atomically(second, json.dumps(asdict(this_owner())).encode(), replace=True)
+    cluster.until(lambda: "back into the queue" in logs(study), 30)
+    second.unlink()
+    cluster.until(is_empty(cluster), 120)
+    assert "is being worked on by another process" in logs(study)
+    assert status(cluster, place, "small")["states"]["done"] == sent["submitted"]
+    assert study.read_attempts().num_rows == 0
 
 
 def test_a_job_without_progress_is_told_and_gets_more_time(
@@ -157,8 +201,7 @@ def test_a_job_that_never_began_is_told(quiet_cluster: Cluster, place: Path) -> 
 
 def test_a_pending_job_that_is_cancelled_behind_our_back_is_told(quiet_cluster: Cluster, place: Path) -> None:
     cluster = quiet_cluster
-    (place / "held.yaml").write_text((ROOT / "slurm" / "testcluster.yaml").read_text() + "options: {hold: ''}\n")
-    sent = json.loads(cluster.tcx(place, "submit", "small.yaml", "--cluster", "held.yaml", "--json").stdout)
+    sent = submit(cluster, place, grid="small.yaml", profile="held.yaml")
     cluster.run("scancel", *sent["job_ids"])
     cluster.until(is_empty(cluster), 30)
     assert status(cluster, place, "small")["failed_by_cause"] == {"cancelled": sent["submitted"]}
