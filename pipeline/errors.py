@@ -78,6 +78,7 @@ CAUSES = {
     "timeout": "the job reached its time limit",
     "preempted": "the job had to make room for another one",
     "node": "the node of the job broke, or Slurm lost it",
+    "disk": "a file could not be written: the disk of the results, or a quota, is full, or it is read-only",
     "cancelled": "the job was cancelled",
     "environment": "the job found other packages, another Python or a node that could not be set up",
     "stuck": "the job was started again several times without coming any further",
@@ -101,6 +102,9 @@ HELD_AFTER_ATTEMPTS = {
     "timeout": 8,
 }
 """Cause of the last attempt -> attempts with it after which a cell waits for `--retry`: it would fail again so."""
+
+ENDS_BATCH = frozenset({"node", "disk"})
+"""Causes that all other cells would meet in their turn: what is left of the batch waits for another job."""
 
 OUT_OF_MEMORY = frozenset({"oom-gpu", "oom-host"})
 """Causes after which adaptation is tried again with half the micro-batch."""

@@ -26,7 +26,7 @@ from rich.progress import (
 )
 
 from pipeline.cluster.slurm import job_is_gone
-from pipeline.errors import UserError
+from pipeline.errors import ENDS_BATCH, UserError
 from pipeline.grid import Grid, cells, read_grid
 from pipeline.leases import lease, this_owner
 from pipeline.machine import num_cores, require_packages
@@ -203,8 +203,8 @@ def _serve(
     worker: Member, teams: Mapping[str, Team], study: Study, todo: queue.SimpleQueue[str], screen: Screen
 ) -> None:
     """Hands one group after another to a worker and shows its events, until none is left."""
-    owner = this_owner()
-    while True:
+    owner, is_well = this_owner(), True
+    while is_well:
         try:
             group = todo.get_nowait()
         except queue.Empty:
@@ -216,6 +216,7 @@ def _serve(
             member = teams.get(group, worker)
             for event in run_group(member, study, study.plan_path, group):
                 screen.show(event)
+                is_well &= event.get("cause") not in ENDS_BATCH
     worker.close()
     screen.close()
 

@@ -6,7 +6,9 @@ a line.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import errno
 import json
 import os
 import signal
@@ -25,7 +27,7 @@ from pipeline.attempts import count_attempts, record_attempts
 from pipeline.cell import Cell, Evaluation, canonical_json
 from pipeline.checkpoints import Checkpoints
 from pipeline.earlier import earlier_programs
-from pipeline.errors import OUT_OF_MEMORY, InfeasibleError, ProgramError, StoppedError, UserError
+from pipeline.errors import ENDS_BATCH, OUT_OF_MEMORY, InfeasibleError, ProgramError, StoppedError, UserError
 from pipeline.evaluate import SCORED_SPLITS, items_of, score_split, split_outputs
 from pipeline.leases import slurm_job_id
 from pipeline.loaded_model import LoadedModel
@@ -111,6 +113,8 @@ def run_group(
             try:
                 _finish(study, task, family, model, encoded, runner, emit, provenance)
             except Exception as error:
+                if _cause(error) in ENDS_BATCH:
+                    raise
                 _fail(study, encoded.cell, error, emit)
                 if _cause(error) == "program-payload":
                     context.checkpoints.clear()  # what it was coded from may be what is wrong
@@ -346,7 +350,8 @@ def _fail(study: Study, cell: Cell, error: Exception, emit: Emit) -> None:
     cause = _cause(error)
     message = str(error) if isinstance(error, ProgramError) else "".join(traceback.format_exception(error))
     if RANK == 0:
-        record_attempts(study, [str(cell.cell_id)], cause, message)
+        with contextlib.suppress(OSError):  # as on a full disk: without a record the cell is simply to do
+            record_attempts(study, [str(cell.cell_id)], cause, message)
     emit({"event": "failed", "cell": cell.label, "cell_id": cell.cell_id, "cause": cause, "message": message})
 
 
@@ -362,6 +367,8 @@ def _cause(error: Exception) -> str:
         return "oom-gpu"
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return "oom-host"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return "disk"
     return "code"
 
 

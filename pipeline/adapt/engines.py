@@ -17,6 +17,7 @@ from torch import nn
 
 from pipeline.adapt.attention import attends_by_text
 from pipeline.adapt.processes import backend, rank, world_size
+from pipeline.adapt.state import save_state
 from pipeline.machine import has_amx, machine_class
 from pipeline.resources import strategy_file
 
@@ -96,7 +97,7 @@ class Replicated:
         """Writes weights and optimiser; the copies are equal, so the first process alone writes."""
         if rank() == 0:
             state = {"weights": [weight.detach() for weight in self.weights], "optimizer": self._optimizer.state_dict()}
-            torch.save(state, folder / STATE_FILE)
+            save_state(state, folder / STATE_FILE)
 
     def load(self, folder: Path) -> None:
         """Reads what `save` wrote."""

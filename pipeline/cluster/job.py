@@ -26,7 +26,7 @@ from pipeline.cluster.ledger import Submission, intent_of, read_submission, reso
 from pipeline.cluster.meeting import SIGNALS, RanksError, leading
 from pipeline.cluster.ranks import Leader, follow
 from pipeline.cluster.slurm import job_is_gone
-from pipeline.errors import UserError
+from pipeline.errors import ENDS_BATCH, UserError
 from pipeline.files import read_patiently, write_atomically
 from pipeline.leases import lease, slurm_job_id, this_owner
 from pipeline.pool import Worker
@@ -180,9 +180,9 @@ def _work(study: Study, submission: Submission, of_group: dict[str, list[str]], 
     stop = _Stop(member, intent["signal_lead_seconds"], intent["grace_seconds"])
     # Each process starts at another place, so that they seldom meet.
     start = rank * len(groups) // int(os.environ.get("SLURM_NTASKS", 1))
-    status, is_node_well, was_in_vain = 0, True, False
+    status, is_well, was_in_vain = 0, True, False
     for group in groups[start:] + groups[:start]:
-        if stop.is_set() or not is_node_well:
+        if stop.is_set() or not is_well:
             break
         before = _progress(study, of_group, [group])
         with lease(study, group, owner, job_is_gone) as is_ours:
@@ -192,8 +192,8 @@ def _work(study: Study, submission: Submission, of_group: dict[str, list[str]], 
             for event in run_group(member, study, submission.cells_path, group, is_stopping=stop.is_set):
                 _say(_line(event))
                 status |= event["event"] in ("failed", "died") and not stop.is_set()
-                # A broken node would else go through all that is left within minutes, and fail it.
-                is_node_well &= event.get("cause") != "node"
+                # A broken node or a full disk would else go through all that is left within minutes, and fail it.
+                is_well &= event.get("cause") not in ENDS_BATCH
             if stop.is_ending:
                 stop.exit()
             if stop.time_is_short.is_set() and _progress(study, of_group, [group]) == before:

@@ -160,7 +160,7 @@ class _Learner:
 
     def save(self, folder: Path) -> None:
         """Writes adapter, optimiser and stream."""
-        import torch
+        from pipeline.adapt.state import save_state
 
         state = {
             "adapter": [weight.detach() for weight in self.adapter],
@@ -170,7 +170,7 @@ class _Learner:
             "done": self.done,
             "trained_tokens": self.trained_tokens,
         }
-        torch.save(state, folder / STATE_FILE)
+        save_state(state, folder / STATE_FILE)
 
     def load(self, folder: Path) -> None:
         """Reads what `save` wrote."""

@@ -145,6 +145,25 @@ def test_a_job_that_ends_between_two_groups_goes_on(quiet_cluster: Cluster, plac
     assert study.read_attempts().num_rows == 0
 
 
+def test_a_full_disk_ends_the_job_and_holds_nothing(quiet_cluster: Cluster, place: Path) -> None:
+    cluster, study = quiet_cluster, Study(place / "results" / "small")
+    sent = submit(cluster, place, grid="small.yaml", profile="held.yaml")
+    (submission,) = submissions(study)
+    first, *_ = submission.batches()[0].values()
+    study.shards.mkdir()
+    cluster.run("mount", "-t", "tmpfs", "-o", "size=4k", "none", str(study.shards))
+    try:
+        cluster.run("scontrol", "release", sent["job_ids"][0])
+        cluster.until(is_empty(cluster), 60)
+    finally:
+        cluster.run("umount", str(study.shards))
+    assert status(cluster, place, "small")["failed_by_cause"] == {"disk": len(first)}
+    assert "no node has lost a cell" in cluster.tcx(place, "nodes", "small").stdout
+    assert submit(cluster, place, grid="small.yaml")["submitted"] == sent["submitted"]
+    cluster.until(is_empty(cluster), 120)
+    assert status(cluster, place, "small")["states"]["done"] == sent["submitted"]
+
+
 def test_a_job_without_progress_is_told_and_gets_more_time(
     quiet_cluster: Cluster, place: Path, tiny_model: Path
 ) -> None:
