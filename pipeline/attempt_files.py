@@ -51,14 +51,15 @@ class _Known:
 _known: defaultdict[Path, _Known] = defaultdict(_Known)
 
 
-def write_attempts(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_attempts(folder: Path, rows: Sequence[Mapping[str, Any]], event: str | None = None) -> None:
     """Keeps the attempts of one event as one file.
 
     Args:
         folder: of the attempts of a study.
         rows: every column of `schema.ATTEMPT`. Two hosts may count the same number for one cell: both rows are kept.
+        event: name of an event that several processes may tell of: the first one counts. None for one of this alone.
     """
-    name = uuid.uuid4().hex
+    name = event or uuid.uuid4().hex
     table = schema.table_of(rows, schema.ATTEMPT)
     write_atomically(
         folder / name[:2] / f"{name}.parquet",

@@ -26,6 +26,7 @@ def record_attempts(
     message: str,
     owner: Owner | None = None,
     earlier: Counter[str] | None = None,
+    event: str | None = None,
 ) -> None:
     """Keeps one attempt for each of these cells, all of them in one file.
 
@@ -36,10 +37,11 @@ def record_attempts(
         message: what happened, for people.
         owner: who worked on the cells; None for this process.
         earlier: attempts of each cell before; None to count them.
+        event: see `Study.record_attempts`.
     """
     cell_ids = list(cell_ids)
     earlier = count_attempts(study, cell_ids) if earlier is None else earlier
-    study.record_attempts(attempt_rows(cell_ids, cause, message, owner or this_owner(), earlier))
+    study.record_attempts(attempt_rows(cell_ids, cause, message, owner or this_owner(), earlier), event)
 
 
 def attempt_rows(

@@ -321,14 +321,15 @@ class Study:
         write_atomically(target.with_suffix(".json"), (json.dumps(note, indent=1) + "\n").encode(), replace=True)
         return target
 
-    def record_attempts(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def record_attempts(self, rows: Sequence[Mapping[str, Any]], event: str | None = None) -> None:
         """Keep attempts that gave no shard, those of one event in one file.
 
         Args:
             rows: one a cell, with every column of `schema.ATTEMPT`; none writes nothing.
+            event: name of an event that is kept once, whoever tells of it; None for one that nobody else knows.
         """
         if rows:
-            write_attempts(self.attempts, rows)
+            write_attempts(self.attempts, rows, event)
 
     def read_attempts(self, cell_ids: Iterable[str] | None = None) -> pa.Table:
         """Attempts that gave no shard, as `schema.ATTEMPT`, ordered by cell, attempt and time.

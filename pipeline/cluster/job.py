@@ -111,6 +111,13 @@ def run_batch(study_folder: str, token: str) -> int:
 def _checked(study: Study, submission: Submission, index: int, groups: dict[str, list[str]], rank: int) -> int:
     """The work, where nothing speaks against it; returns the exit status."""
     cells = {cell for of_group in groups.values() for cell in of_group}
+    # First, for it notes the start: of a job without one, `tcx status` would tell, too.
+    if _is_stuck(study, submission, index, groups, writes=rank == 0):
+        message = f"started {MOST_STARTS_WITHOUT_PROGRESS} times without a new shard or a later checkpoint"
+        if rank == 0:
+            record_attempts(study, sorted(cells - study.valid_cells(cells)), "stuck", message)
+        _say(message)
+        return 1
     try:
         check_environment(_expected_environment(submission))
     except UserError as error:
@@ -118,12 +125,6 @@ def _checked(study: Study, submission: Submission, index: int, groups: dict[str,
             record_attempts(study, sorted(cells - study.valid_cells(cells)), "environment", str(error))
         _say(str(error))
         return SETUP_FAILED_STATUS
-    if _is_stuck(study, submission, index, groups, writes=rank == 0):
-        message = f"started {MOST_STARTS_WITHOUT_PROGRESS} times without a new shard or a later checkpoint"
-        if rank == 0:
-            record_attempts(study, sorted(cells - study.valid_cells(cells)), "stuck", message)
-        _say(message)
-        return 1
     resources = resources_in(submission, next(iter(groups)))
     log = study.logs / f"worker-{slurm_job_id()}-{rank}.log"
     if not resources.needs_team:

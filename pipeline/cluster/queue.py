@@ -212,7 +212,9 @@ def _tell_never_begun(
         untold = sorted(cell for cell in cells - study.valid_cells(cells) if (cell, job_id) not in told)
         task = records.get((str(submission.job_id), batch))
         owner = replace(this_owner(), slurm_job_id=job_id, node=task.nodes if task else "")
-        record_attempts(study, untold, *_cause_before_start(job_id, task), owner, earlier)
+        # Several who look at the same time all find it.
+        event = f"{submission.token}-{batch}"
+        record_attempts(study, untold, *_cause_before_start(job_id, task), owner, earlier, event)
 
 
 def _cause_before_start(job_id: str, task: TaskRecord | None) -> tuple[str, str]:

@@ -207,11 +207,13 @@ def test_a_job_that_never_began_is_told(quiet_cluster: Cluster, place: Path) -> 
     arguments = ("submit", "small.yaml", "--cluster", "broken.yaml", "--json")
     cells = json.loads(cluster.tcx(place, *arguments).stdout)["submitted"]
     cluster.until(is_empty(cluster), 60)
+    for looking in [cluster.begin(place, "status", "small") for _ in range(3)]:
+        cluster.finish(looking)
     assert status(cluster, place, "small")["failed_by_cause"] == {"environment": cells}
     cell = Study(place / "results" / "small").read_attempts()["cell_id"][0].as_py()
     why = cluster.tcx(place, "status", "small", "--why", cell).stdout
     assert "status 78 on node" in why and "setup of the profile failed" in why
-    # Told once, however often one looks; and held after the second time.
+    # Told once, however often one looks, and by however many at once; and held after the second time.
     assert Study(place / "results" / "small").read_attempts().num_rows == cells
     assert json.loads(cluster.tcx(place, *arguments).stdout)["submitted"] == cells
     cluster.until(is_empty(cluster), 60)

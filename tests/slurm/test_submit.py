@@ -37,6 +37,16 @@ programs: [{{family: icl, shots: 1}}]
 seeds: [{seeds}]
 evaluation: {{validation_items: 1, test_items: 1}}
 """
+SLOW = """
+study: slow
+tasks: [chain-sum]
+models: [{model}]
+programs:
+  - {{family: lora, examples: all, batch: 2000, epochs: 1, bits: [3, 4]}}
+  - {{family: baseline}}
+evaluation: {{validation_items: 1, test_items: 1}}
+"""
+"""A minute of work comes first."""
 
 pytestmark = pytest.mark.slurm
 Tcx = Callable[..., subprocess.CompletedProcess[str]]
@@ -48,6 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     (folder / "grid.yaml").write_text(GRID.format(model=tiny_model))
     seeds = ", ".join(map(str, range(70)))
     (folder / "many.yaml").write_text(MANY.format(model=tiny_model, seeds=seeds))
+    (folder / "slow.yaml").write_text(SLOW.format(model=tiny_model))
     # Jobs of this profile wait until somebody releases them.
     shipped = (ROOT / "slurm" / "testcluster.yaml").read_text()
     (folder / "held.yaml").write_text(f"{shipped}options: {{hold: ''}}\n")
@@ -250,29 +261,35 @@ def test_an_environment_that_differs_ends_the_job_at_once(
     wait()
     status = json.loads(tcx("status", "small", "--json", results="drift").stdout)
     assert status["failed_by_cause"] == {"environment": 7}
+    # One end of one job is one attempt, so that nothing is held yet.
+    assert Study(folder / "drift" / "small").read_attempts().num_rows == 7
+    again = submit(profile="held.yaml", results="drift")
+    assert (again["submitted"], again["held"]) == (7, {})
+    tcx("cancel", "small", results="drift")
     cell = next(iter(Study(folder / "drift" / "small").read_plan()["cell_id"].to_pylist()))
     assert "torch is 2." in tcx("status", "small", "--why", cell, results="drift").stdout
 
 
 def test_status_is_right_without_accounting(
-    tcx: Tcx, submit: Callable[..., dict[str, Any]], wait: Callable[[], None], cluster: Any
+    tcx: Tcx, submit: Callable[..., dict[str, Any]], wait: Callable[[], None], cluster: Any, folder: Path
 ) -> None:
     """A job is cancelled behind our back while it works: its lease tells what it had begun."""
-    submit(results="noacct")
-    deadline = time.monotonic() + 120
-    while not states(tcx, "small", "noacct").get("running"):
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
+    (job,) = submit(grid="slow.yaml", results="noacct")["job_ids"]
+    slow = Study(folder / "noacct" / "slow")
+    cluster.until(lambda: any(slow.leases.glob("*.json")), 120)
     cluster.testcluster("accounting-off")
     try:
         assert cluster.run("sacct", check=False).returncode != 0
-        assert sum(states(tcx, "small", "noacct").values()) == 7
-        time.sleep(2)
-        cluster.run("scancel", *cluster.run("squeue", "-h", "-o", "%F").stdout.split())
+        assert states(tcx, "slow", "noacct") == {"running": 3}
+        (group,) = (path.stem for path in slow.leases.glob("*.json"))
+        cluster.run("scancel", job)
         wait()
-        left = states(tcx, "small", "noacct")
-        assert not {"running", "queued"} & left.keys()
-        assert sum(left.values()) == 7
+        assert sum(states(tcx, "slow", "noacct").values()) == 3
+        rows = slow.read_attempts().select(["cell_id", "slurm_job_id", "cause"]).to_pylist()
+        begun = {row["cell_id"] for row in slow.read_plan().to_pylist() if row["group_id"] == group}
+        assert {row["cell_id"] for row in rows} == begun and len(rows) == len(begun)
+        assert {(row["slurm_job_id"], row["cause"]) for row in rows} == {(f"{job}_0", "lost")}
+        assert not any(slow.leases.iterdir())
     finally:
         cluster.testcluster("accounting-on")
 
