@@ -27,6 +27,9 @@ programs; only to have the compiler ready would take a quarter of the time in wh
 STOPPED_STATUS = 75
 """Exit status of a worker that was asked to stop and has saved what it could (EX_TEMPFAIL of sysexits.h)."""
 
+SENT_SIGNALS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
+"""Signals by which others end a worker. All further ones come of what it does itself, such as SIGSEGV."""
+
 
 class WorkerDiedError(Exception):
     """A worker ended before its group did.
@@ -126,6 +129,8 @@ def _death(status: int, log: Path, *, was_short_of_memory: bool) -> WorkerDiedEr
     if was_short_of_memory:
         return WorkerDiedError("oom-host", f"the kernel ended a process of the job for want of memory; see {log}")
     name = signal.Signals(-status).name
+    if -status not in SENT_SIGNALS:
+        return WorkerDiedError("code", f"the worker crashed by {name}; see {log}")
     # The kernel's out-of-memory killer sends this one, and so does whoever wants a process gone at once.
     hint = "; out of memory, or killed from outside" if name == "SIGKILL" else ""
     return WorkerDiedError("killed", f"the worker was ended by {name}{hint}; see {log}")

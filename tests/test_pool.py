@@ -78,13 +78,16 @@ def test_the_kernel_says_that_memory_was_short(small_memory: Path, die: Callable
     assert die("", "bash", "-c", f'echo $$ > "{small_memory}/cgroup.procs"; exec "$@"', "bash") == "oom-host"
 
 
-def test_another_kill_is_no_want_of_memory(die: Callable[..., str]) -> None:
+@pytest.mark.parametrize(
+    ("number", "cause"), [("KILL", "killed"), ("HUP", "killed"), ("SEGV", "code"), ("BUS", "code"), ("ABRT", "code")]
+)
+def test_a_signal_tells_a_crash_from_a_kill(number: str, cause: str, die: Callable[..., str]) -> None:
     # As soon as there is a worker, whose import of torch takes longer than to see it.
-    kill = """\
+    kill = f"""\
 import os, subprocess, threading, time
 def kill():
-    while subprocess.run(["pkill", "-9", "-P", str(os.getpid()), "-f", "pipeline.worker"]).returncode:
+    while subprocess.run(["pkill", "-{number}", "-P", str(os.getpid()), "-f", "pipeline.worker"]).returncode:
         time.sleep(0.1)
 threading.Thread(target=kill, daemon=True).start()
 """
-    assert die(kill) == "killed"
+    assert die(kill) == cause
