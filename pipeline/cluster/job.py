@@ -181,9 +181,9 @@ def _work(study: Study, submission: Submission, of_group: dict[str, list[str]], 
     stop = _Stop(member, intent["signal_lead_seconds"], intent["grace_seconds"])
     # Each process starts at another place, so that they seldom meet.
     start = rank * len(groups) // int(os.environ.get("SLURM_NTASKS", 1))
-    status, is_well, was_in_vain = 0, True, False
+    status, may_go_on = 0, True
     for group in groups[start:] + groups[:start]:
-        if stop.is_set() or not is_well:
+        if stop.is_set() or not may_go_on:
             break
         before = _progress(study, of_group, [group])
         with lease(study, group, owner, job_is_gone) as is_ours:
@@ -194,7 +194,7 @@ def _work(study: Study, submission: Submission, of_group: dict[str, list[str]], 
                 _say(_line(event))
                 status |= event["event"] in ("failed", "died") and not stop.is_set()
                 # A broken node or a full disk would else go through all that is left within minutes, and fail it.
-                is_well &= event.get("cause") not in ENDS_BATCH
+                may_go_on &= event.get("cause") not in ENDS_BATCH
             if stop.is_ending:
                 stop.exit()
             if stop.time_is_short.is_set() and _progress(study, of_group, [group]) == before:
@@ -203,12 +203,14 @@ def _work(study: Study, submission: Submission, of_group: dict[str, list[str]], 
                 record_attempts(
                     study, sorted(left), "timeout", "the job neared its time limit before the cell was made"
                 )
-                status, was_in_vain = 1, True
+                may_go_on = False
     member.close()
     cells = {cell for members in of_group.values() for cell in members}
     done = len(study.valid_cells(cells))
     _say(f"{done} of {len(cells)} cells of this batch are done")
-    if stop.is_set() and done < len(cells) and not was_in_vain:
+    if not may_go_on:
+        return 1
+    if stop.is_set() and done < len(cells):
         _say("asked to stop: the rest waits for the next start")
         return stop.status
     return status
