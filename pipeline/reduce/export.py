@@ -107,7 +107,7 @@ def to_latex(tables: Iterable[TextTable]) -> str:
 def _frontier(rows: Sequence[Row]) -> list[TextTable]:
     return [
         TextTable(
-            title=f"{task}, {model}: frontier ({_metric(of_model[0])}){_origin(of_model[0])}",
+            title=f"{task}, {model}: frontier ({_metric(of_model[0])}){_origin(of_model[0])}{_choice(of_model)}",
             header=["family", "length", "validation", "test", "95%"],
             rows=[
                 [
@@ -132,7 +132,8 @@ def _complexity(rows: Sequence[Row]) -> list[TextTable]:
         targets = next(iter(of_model.values()))  # the same for every model, and in the same order
         tables.append(
             TextTable(
-                title=f"{task}: task complexity ({_metric(of_task[0])} on {of_task[0]['select']}){_origin(of_task[0])}",
+                title=f"{task}: task complexity ({_metric(of_task[0])} on {of_task[0]['select']})"
+                f"{_origin(of_task[0])}{_choice(of_task)}",
                 header=["model", *map(target_label, targets)],
                 rows=[[str(model), *map(_complexity_cell, of_targets)] for (model,), of_targets in of_model.items()],
                 num_left=1,
@@ -148,7 +149,8 @@ def _reduction(rows: Sequence[Row]) -> list[TextTable]:
     ]
     return [
         TextTable(
-            title=f"{task}: times shorter than the reference at {target_label(of_target[0])}{_origin(of_target[0])}",
+            title=f"{task}: times shorter than the reference at {target_label(of_target[0])}"
+            f"{_origin(of_target[0])}{_choice(of_target)}",
             header=["model", "reference", "length", "of reference", "ratio", "95%"],
             rows=[
                 [
@@ -171,7 +173,7 @@ def _dominance(rows: Sequence[Row]) -> list[TextTable]:
     rows = [row for row in rows if row["ratio"] is not None or row["difference"] is not None]
     return [
         TextTable(
-            title=f"{task}: times shorter at equal {_metric(of_task[0])}, better by at equal length",
+            title=f"{task}: times shorter at equal {_metric(of_task[0])}, better by at equal length{_choice(of_task)}",
             header=["model", "programs", "reference", "range", "ratio", "95%", "least to most", "better by", "95%"],
             rows=[
                 [
@@ -249,6 +251,11 @@ def _metric(row: Row) -> str:
 def _origin(row: Row) -> str:
     """Says of imported rows that they are."""
     return ", imported" if row["is_imported"] else ""
+
+
+def _choice(rows: Iterable[Row]) -> str:
+    """Says so where our own programs were chosen on test; imported ones always are."""
+    return ", chosen on test" if any(row["select"] == "test" and not row["is_imported"] for row in rows) else ""
 
 
 def _markdown_cell(text: str) -> str:

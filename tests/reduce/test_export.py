@@ -116,3 +116,16 @@ def test_latex_compiles(reduction: Reduction, tmp_path: Path) -> None:
 def test_an_empty_study_has_empty_texts(make_study: MakeStudy) -> None:
     reduction = reduce_studies([make_study([]).folder])
     assert text(reduction, "complexity", "md") == "" and "tabular" not in text(reduction, "complexity", "tex")
+
+
+@pytest.mark.parametrize("name", TEXT_TABLES)
+def test_what_was_chosen_on_test_says_so(make_study: MakeStudy, name: str) -> None:
+    study = make_study(study_rows())
+    for select, is_marked in (("test", True), ("validation", False)):
+        reduction = reduce_studies([study.folder], select=select)
+        for suffix, start in (("md", "**sums"), ("tex", "\\multicolumn")):
+            titles = [
+                line for line in text(reduction, name, suffix).splitlines() if line.startswith(start) and "sums" in line
+            ]
+            own = [title for title in titles if "imported" not in title]
+            assert own and all(("chosen on test" in title) == is_marked for title in own)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 APT_SECONDS = 300
+READY_MS = 60_000
+WINDOW: ViewportSize = {"width": 1400, "height": 900}
 # Drawing with WebGL has to work without a graphics card.
 SWITCHES = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 
@@ -58,3 +64,25 @@ def started_browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=chromium(), args=list(SWITCHES))
         yield browser
         browser.close()
+
+
+@dataclass
+class Opened:
+    """A page, and what it has asked for and complained of."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+def opened(browser: Browser, path: Path, **options: Any) -> Opened:
+    """The page of a file, once its curves are drawn."""
+    context = browser.new_context(viewport=WINDOW, reduced_motion="reduce", **options)
+    found = Opened(context.new_page())
+    found.page.on("console", lambda message: found.complaints.append(message.text))
+    found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
+    found.page.on("request", lambda request: found.requests.append(request.url))
+    context.route(re.compile("^(?!file:)"), lambda route: route.abort())
+    found.page.goto(path.as_uri())
+    found.page.wait_for_selector("html[data-ready]", state="attached", timeout=READY_MS)
+    return found

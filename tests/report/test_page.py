@@ -6,23 +6,19 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, expect
+from playwright.sync_api import Browser, Page, expect
 
 from pipeline.errors import UserError
 from pipeline.report.page import write_page
 from pipeline.store import Study
 from pipeline.verdicts import keep_verdicts, read_verdicts
 
-from .browser import started_browser
+from .browser import WINDOW, Opened, opened, started_browser
 from .page_study import HOSTILE, MODELS, large_study, page_study
 
-WINDOW: ViewportSize = {"width": 1400, "height": 900}
-READY_MS = 60_000
 # Where the member of a frontier of this length lies in the window.
 PLACE_OF_MEMBER = """bits => {
   const figure = document.getElementById("curves-figure");
@@ -35,27 +31,6 @@ PLACE_OF_MEMBER = """bits => {
 
 UNNAMED = """[...document.querySelectorAll("button, input, select")]
   .filter((it) => !it.labels?.length && !it.textContent.trim() && !it.ariaLabel).length"""
-
-
-@dataclass
-class Opened:
-    """A page, and what it has asked for and complained of."""
-
-    page: Page
-    complaints: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-
-def opened(browser: Browser, path: Path, **options: Any) -> Opened:
-    context = browser.new_context(viewport=WINDOW, reduced_motion="reduce", **options)
-    found = Opened(context.new_page())
-    found.page.on("console", lambda message: found.complaints.append(message.text))
-    found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
-    found.page.on("request", lambda request: found.requests.append(request.url))
-    context.route(re.compile("^(?!file:)"), lambda route: route.abort())
-    found.page.goto(path.as_uri())
-    found.page.wait_for_selector("html[data-ready]", state="attached", timeout=READY_MS)
-    return found
 
 
 @pytest.fixture(scope="module")

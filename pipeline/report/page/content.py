@@ -28,7 +28,19 @@ from pipeline.verdicts import read_verdicts
 ID_CHARACTERS = 16
 """Characters of the id of a cell that the page keeps: `tcx show` finds the cell by them."""
 
-_TEXTS = ("task", "model", "family", "view", "status", "status_reason", "parameters", "settings", "isolation", "metric")
+_TEXTS = (
+    "task",
+    "model",
+    "family",
+    "view",
+    "status",
+    "status_reason",
+    "select",
+    "parameters",
+    "settings",
+    "isolation",
+    "metric",
+)
 _WHOLE = ("program_length_bits", "decoder_bits", "payload_bits", "container_bits", "budget_bytes")
 _SCORES = ("validation_performance", "test_performance")
 _NUMBERS = (
@@ -114,8 +126,10 @@ def content_of(studies: Sequence[Study]) -> Content:
     points = pa.concat_tables([_points(study, name) for study, name in zip(studies, names, strict=True)])
     frontier = pa.concat_tables([_frontier(study, name) for study, name in zip(studies, names, strict=True)])
     members, curves = _numbered(frontier, points)
+    own = points.filter(pc.not_equal(points["status"], schema.IMPORTED))
     header: dict[str, Any] = {
         "title": " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names),
+        "chosen_on_test": _distinct(own.filter(pc.equal(own["select"], "test"))["study"]),
         "metrics": {name: METRIC_LABELS.get(name, name) for name in _distinct(points["metric"])},
         "standings": [
             {"model": it.model, "family": it.family, "stage": it.stage, "order": it.order, "short": it.short_name}

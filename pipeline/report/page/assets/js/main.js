@@ -99,6 +99,8 @@ function drawHeading() {
     counted(valuesOf("task").length, "task"),
     counted(valuesOf("model").length, "base model"),
   ].join(", ");
+  byId("chosen-on-test").hidden = study.chosen_on_test.length === 0;
+  byId("chosen-on-test").textContent = `Chosen on the test split: programs of ${study.chosen_on_test.join(", ")}. Their scores are optimistic and have no intervals.`;
 }
 
 // On paper all sections are drawn, as wide as the sheet.

@@ -48,8 +48,7 @@ export function scopeOf(curve) {
 
 // Score that a program was chosen by.
 export function chosenScore(point) {
-  const { points } = study;
-  return points.is_imported.values[point] ? points.test_performance.at(point) : points.validation_performance.at(point);
+  return study.points[`${study.points.select.at(point)}_performance`].at(point);
 }
 
 export function higherIsBetter(task) {

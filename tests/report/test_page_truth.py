@@ -1,0 +1,58 @@
+"""What the page says of a study is what its tables and files say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from pipeline.reduce import reduce_studies
+from pipeline.report.page import write_page
+from pipeline.store import Study
+from tests.reduce.conftest import Row, shard_row
+
+from .browser import opened, started_browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with started_browser() as browser:
+        yield browser
+
+
+def committed(folder: Path, rows: Sequence[Row]) -> Study:
+    """A study of these programs, not reduced yet."""
+    study = Study(folder)
+    for row in rows:
+        assert study.commit_shard(row)
+    return study
+
+
+def drawn(browser: Browser, *studies: Study, view: str = "") -> Page:
+    """The page of reduced studies, with every section drawn."""
+    write_page(studies)
+    page = opened(browser, studies[0].page_path).page
+    page.evaluate(f"location.hash = {view!r}")
+    for section in page.locator("main section:visible").all():
+        section.scroll_into_view_if_needed()
+    return page
+
+
+def test_complexities_are_of_the_split_that_programs_were_chosen_on(browser: Browser, tmp_path: Path) -> None:
+    # The shortest is right on 12 of 20 validation items and 6 of test, the third the first that has half of test.
+    validation = (12, 9, 11, 8, 10)
+    rows = [
+        shard_row(f"{place}", validation=right, test=6 + 2 * place, length_bytes=100 * 4**place)
+        for place, right in enumerate(validation)
+    ]
+    study = committed(tmp_path / "sums", rows)
+    reduce_studies([study.folder], select="test")
+    page = drawn(browser, study, view="_goal=sums&_target=50")
+    expect(page.get_by_role("cell", name="12,800 bits", exact=True)).to_be_visible()
+    expect(page.locator("#chosen-on-test")).to_contain_text("Chosen on the test split: programs of sums.")
+    reduce_studies([study.folder])
+    page = drawn(browser, study, view="_goal=sums&_target=50")
+    expect(page.get_by_role("cell", name="800 bits", exact=True)).to_be_visible()
+    expect(page.locator("#chosen-on-test")).to_be_hidden()
