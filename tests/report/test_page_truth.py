@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from pipeline.reduce import reduce_studies
 from pipeline.report.page import write_page
+from pipeline.report.page.content import study_names
 from pipeline.store import Study
 from tests.reduce.conftest import Row, shard_row
 
@@ -56,3 +57,25 @@ def test_complexities_are_of_the_split_that_programs_were_chosen_on(browser: Bro
     page = drawn(browser, study, view="_goal=sums&_target=50")
     expect(page.get_by_role("cell", name="800 bits", exact=True)).to_be_visible()
     expect(page.locator("#chosen-on-test")).to_be_hidden()
+
+
+def test_studies_of_one_name_are_told_apart(browser: Browser, tmp_path: Path) -> None:
+    # Both clusters made the first cell.
+    studies = []
+    for cluster, right in (("mila", 5), ("tamia", 9)):
+        rows = [shard_row("shared", test=right), shard_row(cluster, length_bytes=300, validation=19, test=19)]
+        study = committed(tmp_path / cluster / "results" / "quickstart", rows)
+        reduce_studies([study.folder])
+        studies.append(study)
+    page = drawn(browser, *studies)
+    expect(page.locator("h1")).to_have_text("mila/results/quickstart and tamia/results/quickstart")
+    expect(page.locator("#curves-note")).to_contain_text("4 programs shown")
+    page.locator("#programs").scroll_into_view_if_needed()
+    page.get_by_role("checkbox", name="mila/results/quickstart").uncheck()
+    expect(page.locator("#programs-count")).to_have_text("2 programs")
+    expect(page.locator("#programs-grid tbody tr[data-place]", has_text="45.0")).to_have_count(1)
+
+
+def test_names_are_as_short_as_they_can_be() -> None:
+    folders = ("/a", "/b/a", "/b/c", "/d/b/a")
+    assert study_names([Study(Path(folder)) for folder in folders]) == ["/a", "/b/a", "c", "d/b/a"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -156,12 +157,16 @@ def content_of(studies: Sequence[Study]) -> Content:
 
 
 def study_names(studies: Sequence[Study]) -> list[str]:
-    """A name for each study, all different: that of its folder, with the folder above where two share it."""
-    names = [study.name for study in studies]
-    return [
-        name if names.count(name) == 1 else f"{study.folder.resolve().parent.name}/{name}"
-        for name, study in zip(names, studies, strict=True)
-    ]
+    """A name for each study, all different: that of its folder, behind as many folders above as tell it from others."""
+    folders = [study.folder.resolve() for study in studies]
+    names = []
+    for folder in folders:
+        others = [other.parts for other in folders if other != folder]
+        depth = 1
+        while folder.parts[-depth:] in [other[-depth:] for other in others]:
+            depth += 1
+        names.append(str(Path(*folder.parts[-depth:])))
+    return names
 
 
 def _points(study: Study, name: str) -> pa.Table:
