@@ -8,7 +8,7 @@ import fcntl
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -94,16 +94,23 @@ def move_if_absent(source: Path, path: Path) -> bool:
     except OSError as error:
         if error.errno not in _LINKS_MISSING:
             raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # no locks either: the rename alone still never leaves half a file
-            fcntl.flock(folder, fcntl.LOCK_EX)
+    with locked(path.parent):
         if path.exists():
             return False
         source.replace(path)
         return True
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder. Where the file system has no locks nothing is held: files are still whole ones."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
     finally:
-        os.close(folder)
+        os.close(handle)
 
 
 def read_patiently(read: Callable[[], T]) -> T:

@@ -151,7 +151,7 @@ class Study:
 
     @property
     def verdicts_path(self) -> Path:
-        """What `tcx verify` found of each program."""
+        """What `tcx verify` found of the program of each cell."""
         return self.folder / "verified.json"
 
     @property

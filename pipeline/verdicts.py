@@ -6,27 +6,27 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 
-from pipeline.files import read_patiently, write_atomically
+from pipeline.files import locked, read_patiently, write_atomically
 from pipeline.store import Study
 
 
-def keep_verdicts(study: Study, found: Mapping[str, Sequence[str]]) -> None:
+def keep_verdicts(study: Study, found: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
     """Keep what was found, beside what was found before of other cells; nothing where the folder may not be written.
 
     Args:
         study: the study.
-        found: cell -> the problems of its program, none for a program that holds.
+        found: cell -> digest of its program -> the problems of that program, none for one that holds.
     """
-    kept = read_verdicts(study) | {cell_id: list(problems) for cell_id, problems in found.items()}
-    content = json.dumps(kept, indent=1, sort_keys=True) + "\n"
-    with contextlib.suppress(PermissionError):
+    with contextlib.suppress(PermissionError), locked(study.folder):
+        content = json.dumps({**read_verdicts(study), **found}, indent=1, sort_keys=True) + "\n"
         write_atomically(study.verdicts_path, content.encode(), replace=True)
 
 
-def read_verdicts(study: Study) -> dict[str, list[str]]:
-    """Cell -> the problems of its program, of all that were ever verified."""
+def read_verdicts(study: Study) -> dict[str, dict[str, list[str]]]:
+    """Cell -> digest of the program that was verified last -> its problems. The cell may have another program now."""
     try:
-        verdicts: dict[str, list[str]] = json.loads(read_patiently(study.verdicts_path.read_text))
-        return verdicts
+        verdicts = json.loads(read_patiently(study.verdicts_path.read_text))
     except FileNotFoundError:
         return {}
+    # Earlier versions did not say of which program: that is no verdict.
+    return {cell_id: of_cell for cell_id, of_cell in verdicts.items() if isinstance(of_cell, dict)}

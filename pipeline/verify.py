@@ -130,10 +130,12 @@ def verify(targets: list[str], *, results: str | None, jobs: int | None, console
             warm.put(runners.enter_context(Runner(cache_folder(), warm=True)))
         bar = progress.add_task("programs", total=len(work))
         try:
-            for (study, *_), verdict in zip(work, pool.map(lambda one: _verify(one, warm), work), strict=True):
+            for (study, cell_id, program, _), verdict in zip(
+                work, pool.map(lambda one: _verify(one, warm), work), strict=True
+            ):
                 verdicts.append(verdict)
                 if verdict.problems or not verdict.obstacles:
-                    keep_verdicts(study, {verdict.cell_id: verdict.problems})
+                    keep_verdicts(study, {cell_id: {program.stem: verdict.problems}})
                 progress.advance(bar)
                 for said in (*verdict.problems, *verdict.obstacles):
                     progress.console.print(f"{verdict.program}: {said}", style="red", markup=False)

@@ -154,7 +154,7 @@ def test_verify_that_is_interrupted_keeps_what_it_found(workplace: Path, study: 
     assert "interrupted; what is done is kept" in told and "Traceback" not in told
     found = read_verdicts(copied)
     assert 0 < len(found) < len(list(copied.shard_files()))
-    assert not any(found.values())
+    assert not any(problems for of_cell in found.values() for problems in of_cell.values())
 
 
 def test_verify_tells_what_differs_and_of_another_machine(
@@ -184,7 +184,7 @@ def test_verify_tells_what_differs_and_of_another_machine(
     program = other.program_path(constant["program_sha256"])
     program.chmod(0o644)
     program.write_bytes(program.read_bytes()[:-5])
-    before = {ids[name]: [] for name in ("cut", "no such model", "damaged shard")}
+    before = {ids[name]: {made[name]["program_sha256"]: []} for name in ("cut", "no such model", "damaged shard")}
     keep_verdicts(other, before)
     done = subprocess.run(
         [sys.executable, "-m", "pipeline.cli", "verify", "tiny", "--results", "elsewhere", "--json"],
@@ -209,7 +209,8 @@ def test_verify_tells_what_differs_and_of_another_machine(
     damaged = verdicts[ids["damaged shard"]]["program"]
     assert workplace / damaged == other.program_path(made["damaged shard"]["program_sha256"])
     # What says nothing of a program leaves what was found before.
-    problems_of = {name: read_verdicts(other).get(cell_id) for name, cell_id in ids.items()}
+    kept = read_verdicts(other)
+    problems_of = {name: kept[cell_id][made[name]["program_sha256"]] for name, cell_id in ids.items()}
     assert problems_of == {
         "differs": found["differs"][0],
         "same program": [],

@@ -75,7 +75,7 @@ def page_study(folder: Path) -> Study:
         "message": "too large",
         "restarts": 0,
     }
-    keep_verdicts(study, {row["cell_id"]: [] for row in rows if row["family"] == "baseline"})
+    keep_verdicts(study, {row["cell_id"]: {row["program_sha256"]: []} for row in rows if row["family"] == "baseline"})
     study.record_attempts([{**dict.fromkeys(schema.ATTEMPT.names), **attempt, "finished_utc": NOW}])
     reduce_studies([study.folder])
     return study

@@ -14,7 +14,6 @@ from playwright.sync_api import Browser, Page, expect
 from pipeline.errors import UserError
 from pipeline.report.page import write_page
 from pipeline.store import Study
-from pipeline.verdicts import keep_verdicts, read_verdicts
 
 from .browser import WINDOW, Opened, opened, started_browser
 from .page_study import HOSTILE, MODELS, large_study, page_study
@@ -253,14 +252,6 @@ def test_a_hundred_thousand_programs(browser: Browser, tmp_path: Path) -> None:
     expect(found.page.locator("#curves-note")).not_to_contain_text("100,000")
     assert found.complaints == []
     found.page.context.close()
-
-
-def test_verdicts_are_kept_beside_those_of_before(tmp_path: Path) -> None:
-    study = Study(tmp_path)
-    assert read_verdicts(study) == {}
-    keep_verdicts(study, {"a": [], "b": ["wrong"]})
-    keep_verdicts(study, {"b": []})
-    assert read_verdicts(study) == {"a": [], "b": []}
 
 
 def test_equal_studies_give_equal_bytes(study: Study, tmp_path: Path) -> None:

@@ -170,7 +170,18 @@ def study_names(studies: Sequence[Study]) -> list[str]:
 
 
 def _points(study: Study, name: str) -> pa.Table:
-    wanted = ["cell_id", "seed", "is_floor", "higher_is_better", *_TEXTS, *_WHOLE, *_COUNTS, *_SCORES, *_NUMBERS]
+    wanted = [
+        "cell_id",
+        "program_sha256",
+        "seed",
+        "is_floor",
+        "higher_is_better",
+        *_TEXTS,
+        *_WHOLE,
+        *_COUNTS,
+        *_SCORES,
+        *_NUMBERS,
+    ]
     points = study.read_table("points", wanted).select(wanted)
     return _named(points.append_column("is_verified", _is_verified(study, points)), name)
 
@@ -180,7 +191,8 @@ def _is_verified(study: Study, points: pa.Table) -> pa.Array:
     verdicts = read_verdicts(study)
     if not verdicts:
         return pa.nulls(points.num_rows, pa.int8())
-    found = [verdicts.get(cell_id) for cell_id in points["cell_id"].to_pylist()]
+    programs = zip(points["cell_id"].to_pylist(), points["program_sha256"].to_pylist(), strict=True)
+    found = [verdicts.get(cell_id, {}).get(program) for cell_id, program in programs]
     return pa.array([None if problems is None else int(not problems) for problems in found], pa.int8())
 
 
