@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -12,7 +13,7 @@ from pipeline.reduce import reduce_studies
 from pipeline.report.page import write_page
 from pipeline.report.page.content import study_names
 from pipeline.store import Study
-from tests.reduce.conftest import Row, shard_row
+from tests.reduce.conftest import Row, imported_row, shard_row
 
 from .browser import opened, started_browser
 
@@ -79,3 +80,26 @@ def test_studies_of_one_name_are_told_apart(browser: Browser, tmp_path: Path) ->
 def test_names_are_as_short_as_they_can_be() -> None:
     folders = ("/a", "/b/a", "/b/c", "/d/b/a")
     assert study_names([Study(Path(folder)) for folder in folders]) == ["/a", "/b/a", "c", "d/b/a"]
+
+
+def test_dominance_says_which_side_is_published_and_how_much_is_left_out(browser: Browser, tmp_path: Path) -> None:
+    data = {"family": "subset", "view": "data"}
+    rows = []
+    for right in (4, 12):
+        rows.append(shard_row(f"icl {right}", length_bytes=25 * right, validation=right, test=right))
+        rows.append(shard_row(f"subset {right}", **data, length_bytes=50 * right, validation=right, test=right))
+        rows.append(imported_row(f"icl {right}", 4_000 * right, 5.0 * right))
+        rows.append(imported_row(f"subset {right}", 8_000 * right, 5.0 * right, **data))
+    study = committed(tmp_path / "sums", rows)
+    reduce_studies([study.folder])
+    page = drawn(browser, study)
+    table = page.locator("#dominance-table")
+    expect(table).to_contain_text("all against all, published")
+    expect(table).to_contain_text("view:data, published against view:inference, published")
+    page.get_by_role("checkbox", name="Published results").uncheck()
+    expect(table.locator("tbody tr")).to_have_count(1)
+    expect(table).to_contain_text("view:data against view:inference")
+    study.write_table("dominance", pa.concat_tables([study.read_table("dominance")] * 80))
+    table = drawn(browser, study).locator("#dominance-table")
+    expect(table.locator("tbody tr")).to_have_count(200)
+    expect(table).to_contain_text("40 more rows can be chosen among the filters.")

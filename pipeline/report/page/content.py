@@ -61,6 +61,7 @@ _DOMINANCE = (
     "programs",
     "reference_programs",
     "is_imported",
+    "reference_is_imported",
     "performance_from",
     "performance_to",
     "ratio",
@@ -253,7 +254,7 @@ def _dominance(study: Study, name: str) -> list[dict[str, Any]]:
         return []
     table = study.read_table("dominance", _DOMINANCE)
     rows = table.filter(pc.is_valid(table["ratio"])).to_pylist()
-    return [{"study": name, **row} for row in rows[:_KEPT_ENTRIES]]
+    return [{"study": name, **row} for row in rows]
 
 
 def _completeness(study: Study, name: str) -> dict[str, Any]:
