@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -95,6 +96,7 @@ class Completeness:
         num_quarantined: files, and rows of compacted files, that do not count.
         num_outside: cells with a row that are not in the plan: kept on disk, left out of the tables.
         num_duplicates: rows that do not count since their cell has another one.
+        failed_by_cause: cause of the last attempt -> how many of all failed cells, most first.
         failed: cells with failed attempts and no row.
         missing: labels of cells that were never finished and never failed.
         quarantined: (file, reason) of what does not count.
@@ -112,6 +114,7 @@ class Completeness:
     num_quarantined: int = 0
     num_outside: int = 0
     num_duplicates: int = 0
+    failed_by_cause: Mapping[str, int] = field(default_factory=dict)
     failed: tuple[Failure, ...] = ()
     missing: tuple[str, ...] = ()
     quarantined: tuple[tuple[str, str], ...] = ()
@@ -150,10 +153,11 @@ class Account:
         self._planned, self._num_unresolved = _planned_cells(studies)
         self._is_done = np.zeros(len(self._planned), np.bool_)
         self._num_counted = self._num_ok = self._num_infeasible = self._num_imported = 0
-        self._num_failed = self._num_missing = self._num_outside = self._num_duplicates = 0
+        self._num_missing = self._num_outside = self._num_duplicates = 0
         self._quarantined = quarantined
         self._outside: list[str] = []
         self._duplicates: list[Duplicate] = []
+        self._failed_by_cause: Counter[str] = Counter()
         self._failed: list[Failure] = []
         self._missing: list[str] = []
 
@@ -227,12 +231,13 @@ class Account:
             num_ok=self._num_ok,
             num_infeasible=self._num_infeasible,
             num_imported=self._num_imported,
-            num_failed=self._num_failed,
+            num_failed=self._failed_by_cause.total(),
             num_missing=self._num_missing,
             num_unresolved=self._num_unresolved,
             num_quarantined=len(self._quarantined),
             num_outside=self._num_outside,
             num_duplicates=self._num_duplicates,
+            failed_by_cause=dict(self._failed_by_cause.most_common()),
             failed=tuple(self._failed),
             missing=tuple(self._missing),
             quarantined=tuple((path, reason) for (path, _), reason in bad[:NUM_LISTED]),
@@ -265,7 +270,7 @@ class Account:
             self._list_missing(undone.filter(pa.array(~has_failed)))
 
     def _list_failed(self, cells: Sequence[Row], attempts: Mapping[str, Row]) -> None:
-        self._num_failed += len(cells)
+        self._failed_by_cause.update(attempts[cell["cell_id"]]["cause"] for cell in cells)
         self._list("failed", [cell | attempts[cell["cell_id"]] for cell in cells])
         for cell in cells[: max(0, NUM_LISTED - len(self._failed))]:
             self._failed.append(Failure(cell_id=cell["cell_id"], label=cell_label(cell), **attempts[cell["cell_id"]]))

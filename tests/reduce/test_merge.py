@@ -288,12 +288,14 @@ def test_long_lists_are_cut_and_the_table_has_all(make_study: MakeStudy) -> None
         [], planned=[shard_row("missing", seed=seed) | {"cell_id": f"{seed:064x}"} for seed in range(1300)] + failed
     )
     compact(study, "some", inside)
-    study.record_attempts([attempt_row(row["cell_id"], 1, "code") for row in failed])
+    causes = ["code"] * 500 + ["timeout"] * 600
+    study.record_attempts([attempt_row(row["cell_id"], 1, cause) for row, cause in zip(failed, causes, strict=True)])
     reduction = reduce_studies([study.folder])
     completeness = reduction.completeness
     assert (completeness.num_outside, len(completeness.outside)) == (1200, 1000)
     assert (completeness.num_missing, len(completeness.missing)) == (1300, 1000)
     assert (completeness.num_failed, len(completeness.failed)) == (1100, 1000)
+    assert completeness.failed_by_cause == {"timeout": 600, "code": 500}
     assert completeness.num_planned == completeness.num_missing + completeness.num_failed == 2400
     table = reduction.study.read_table("completeness")
     assert table.schema.equals(COMPLETENESS, check_metadata=False)

@@ -9,11 +9,13 @@ import pyarrow as pa
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from pipeline import schema
 from pipeline.reduce import reduce_studies
 from pipeline.report.page import write_page
 from pipeline.report.page.content import study_names
 from pipeline.store import Study
-from tests.reduce.conftest import Row, imported_row, shard_row
+from tests.reduce.conftest import Row, imported_row, plan_row, shard_row
+from tests.reduce.test_merge import attempt_row
 
 from .browser import opened, started_browser
 
@@ -103,3 +105,17 @@ def test_dominance_says_which_side_is_published_and_how_much_is_left_out(browser
     table = drawn(browser, study).locator("#dominance-table")
     expect(table.locator("tbody tr")).to_have_count(200)
     expect(table).to_contain_text("40 more rows can be chosen among the filters.")
+
+
+def test_failures_are_counted_by_cause_however_many(browser: Browser, tmp_path: Path) -> None:
+    done, *failed = (shard_row(f"{seed}", seed=seed) for seed in range(600))
+    study = committed(tmp_path / "sums", [done])
+    planned = [plan_row(row) | {"task_source": "sums"} for row in (done, *failed)]
+    study.write_plan(schema.table_of(planned, schema.PLAN))
+    causes = ["oom-gpu"] * 450 + ["timeout"] * 149
+    study.record_attempts([attempt_row(row["cell_id"], 1, cause) for row, cause in zip(failed, causes, strict=True)])
+    reduce_studies([study.folder])
+    told = drawn(browser, study).locator("#completeness-body")
+    expect(told.locator("summary")).to_have_text(["450 failed: oom-gpu", "149 failed: timeout"])
+    told.locator("summary", has_text="oom-gpu").click()
+    expect(told).to_contain_text("and 250 more")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -260,13 +261,16 @@ def _dominance(study: Study, name: str) -> list[dict[str, Any]]:
 def _completeness(study: Study, name: str) -> dict[str, Any]:
     path = study.table_path("completeness", "json")
     found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    failed = [
-        {**failure, "message": failure["message"][-_MESSAGE_CHARACTERS:]}
-        for failure in found.get("failed", [])[:_KEPT_ENTRIES]
+    examples: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for it in found.get("failed", []):
+        examples[it["cause"]].append({"label": it["label"], "message": it["message"][-_MESSAGE_CHARACTERS:]})
+    failures = [
+        {"cause": cause, "number": number, "examples": examples[cause][:_KEPT_ENTRIES]}
+        for cause, number in found.get("failed_by_cause", {}).items()
     ]
     lists = {name: found.get(name, []) for name in ("missing", "quarantined")}
     counts = {name: value for name, value in found.items() if isinstance(value, int)}
-    return {"study": name, "failed": failed} | {key: value[:_KEPT_ENTRIES] for key, value in lists.items()} | counts
+    return {"study": name, "failures": failures} | {key: value[:_KEPT_ENTRIES] for key, value in lists.items()} | counts
 
 
 def _distinct(column: pa.ChunkedArray) -> list[str]:

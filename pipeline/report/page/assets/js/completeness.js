@@ -78,10 +78,9 @@ function studyBox(it) {
   );
 }
 
-// Failed cells by cause, each with its last message.
+// Failed cells by cause, some of each with their last messages.
 function failures(it) {
-  const causes = Map.groupBy(it.failed, (failure) => failure.cause);
-  return [...causes].map(([cause, of]) => list(`failed: ${cause}`, of.length, of.map((failure) => [failure.label, failure.message])));
+  return it.failures.map(({ cause, number, examples }) => list(`failed: ${cause}`, number, examples.map(({ label, message }) => [label, message])));
 }
 
 function list(name, number, entries) {
