@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from tests.reduce.conftest import Row, imported_row, plan_row, shard_row
 from tests.reduce.test_merge import attempt_row
 
 from .browser import opened, started_browser
+from .page_study import page_study
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +40,7 @@ def committed(folder: Path, rows: Sequence[Row]) -> Study:
 
 def drawn(browser: Browser, *studies: Study, view: str = "") -> Page:
     """The page of reduced studies, with every section drawn."""
-    write_page(studies)
-    page = opened(browser, studies[0].page_path).page
+    page = opened(browser, write_page(studies).resolve()).page
     page.evaluate(f"location.hash = {view!r}")
     for section in page.locator("main section:visible").all():
         section.scroll_into_view_if_needed()
@@ -119,3 +122,24 @@ def test_failures_are_counted_by_cause_however_many(browser: Browser, tmp_path: 
     expect(told.locator("summary")).to_have_text(["450 failed: oom-gpu", "149 failed: timeout"])
     told.locator("summary", has_text="oom-gpu").click()
     expect(told).to_contain_text("and 250 more")
+
+
+def test_commands_run_as_they_stand(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    results = Path("my results")
+    results.mkdir()
+    page = drawn(browser, page_study(results / "small"))
+    page.locator("#programs-grid tbody tr[data-place]").first.click()
+    commands = page.locator("#details pre.wrap")
+    expect(commands).to_have_count(3)
+    shown, verified, run = commands.all_inner_texts()
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *shlex.split(shown)[1:]], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    # No base model is here: that is found out only once the program is.
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *shlex.split(verified)[1:]], capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "no base model" in done.stdout + done.stderr
+    assert Path(shlex.split(run)[1]).is_file()

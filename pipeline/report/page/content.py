@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -133,6 +134,9 @@ def content_of(studies: Sequence[Study]) -> Content:
     header: dict[str, Any] = {
         "title": " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names),
         "chosen_on_test": _distinct(own.filter(pc.equal(own["select"], "test"))["study"]),
+        # As a command line names them, from where the page was made.
+        "folders": {name: study.argument for study, name in zip(studies, names, strict=True)},
+        "results": {name: shlex.quote(str(study.folder.parent)) for study, name in zip(studies, names, strict=True)},
         "metrics": {name: METRIC_LABELS.get(name, name) for name in _distinct(points["metric"])},
         "standings": [
             {"model": it.model, "family": it.family, "stage": it.stage, "order": it.order, "short": it.short_name}

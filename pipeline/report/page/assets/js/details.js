@@ -113,10 +113,11 @@ function main(point, found) {
 
 function running(point, found) {
   const id = idOf(point).slice(0, ID_SHOWN);
-  const commands = [`tcx show ${id}`];
+  const of = study.points.study.at(point);
+  const commands = [`tcx show ${id} --results ${study.results[of]}`];
   const sha256 = found?.program_sha256;
   if (sha256) {
-    const path = `${study.points.study.at(point)}/programs/${sha256.slice(0, 2)}/${sha256}.pyz`;
+    const path = `${study.folders[of]}/programs/${sha256.slice(0, 2)}/${sha256}.pyz`;
     commands.push(`tcx verify ${path}`, `python ${path} MODEL_DIR < inputs.jsonl > outputs.jsonl`);
   }
   const more = found === null ? el("p", { class: "note" }, "The page holds no more of this program; the command shows the rest.") : null;
