@@ -39,6 +39,6 @@ export function drawDominance() {
   const left = rows.length - lines.length;
   byId("dominance-table").replaceChildren(
     table("Lengths at equal test score", heads, lines, { right: [3, 4, 5, 6] }),
-    el("p", { class: "note" }, left > 0 ? `${counted(left, "more row")} can be chosen among the filters.` : ""),
+    ...(left > 0 ? [el("p", { class: "note" }, `${counted(left, "more row")} can be chosen among the filters.`)] : []),
   );
 }
