@@ -138,7 +138,7 @@ def verify(targets: list[str], *, results: str | None, jobs: int | None, console
                     keep_verdicts(study, {cell_id: {program.stem: verdict.problems}})
                 progress.advance(bar)
                 for said in (*verdict.problems, *verdict.obstacles):
-                    progress.console.print(f"{verdict.program}: {said}", style="red", markup=False)
+                    progress.console.print(f"{verdict.program}: {said}", style="red", markup=False, soft_wrap=True)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # else all that wait are executed first
             raise
