@@ -30,9 +30,9 @@ def study(tmp_path: Path, tiny_model: Path) -> Iterator[Study]:
     (tmp_path / "grid.yaml").write_text(GRID.format(model=tiny_model))
     study = Study(tmp_path / "results" / "small")
     study.shards.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "none", str(study.shards)]
-    if (done := subprocess.run(mount, capture_output=True, text=True)).returncode:
-        pytest.skip(f"this machine lets nobody mount a small disk here: {done.stderr}")
+    if os.geteuid():
+        pytest.skip("only root mounts a small disk")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", str(study.shards)], check=True)
     try:
         yield study
     finally:
