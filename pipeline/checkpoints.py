@@ -169,7 +169,7 @@ class Checkpoints:
                 if path.is_file():
                     _flush(path)
             note = {"facts": self._facts, "code": self._code, "cursor": dict(cursor), "files": _digests(unfinished)}
-            write_atomically(unfinished / MARKER, json.dumps(note).encode(), replace=True)
+            write_atomically(unfinished / MARKER, json.dumps(note).encode(), replace=False)
             unfinished.rename(self._folder / name)
             self._prune()
             self._report(f"saved checkpoint {name}")
