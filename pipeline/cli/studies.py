@@ -105,7 +105,7 @@ def nodes(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="Name or folder of a study.")],
     hours: Annotated[
         float,
-        typer.Option("--hours", min=0, max=87_600, metavar="N", help="How far back; a profile's exclude_nodes_hours."),
+        typer.Option("--hours", metavar="N", help="How far back; a profile's exclude_nodes_hours."),
     ] = 24,
     results: Results = None,
     as_json: AsJson = False,

@@ -14,6 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.cluster.slurm import known_nodes
+from pipeline.cluster.values import hours_back
+from pipeline.errors import UserError
 from pipeline.store import open_study
 
 BAD_NODE_CELLS = 2
@@ -102,8 +104,12 @@ def report_nodes(name: str, hours: float, results: str | None) -> NodeReport:
         results: folder of the studies, None for the default.
 
     Raises:
-        UserError: there is no such study.
+        UserError: there is no such study, or the hours cannot be.
     """
+    try:
+        hours = hours_back(hours)
+    except UserError as error:
+        raise UserError(f"--hours {error}") from None
     study = open_study(name, results)
     return NodeReport(study=study.name, nodes=tuple(_nodes(study.read_attempts(), hours)), hours=hours)
 

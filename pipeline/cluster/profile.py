@@ -61,9 +61,9 @@ class Profile:
     gpu_type: str | None = _key(values.text, "type of GPU, as the site calls it; null: any")
     gpus_per_node: int | None = _key(values.whole(0), "GPUs of one node; null: not known, nothing is checked")
     cpus_per_gpu: int = _key(values.whole(1), "CPUs of a process that has a GPU", 4)
-    memory_gib_per_gpu: float | None = _key(values.above_zero, "memory of a process; null: what the site gives")
+    memory_gib_per_gpu: float | None = _key(values.above_zero(), "memory of a process; null: what the site gives")
     max_memory_gib_per_gpu: float | None = _key(
-        values.above_zero, "most memory of a process, which is doubled when it was too little; null: never more"
+        values.above_zero(), "most memory of a process, which is doubled when it was too little; null: never more"
     )
     whole_node: bool = _key(
         values.flag, "the site allocates or bills whole nodes, so all of a node is asked for", False
@@ -82,7 +82,7 @@ class Profile:
     signal_lead_seconds: int = _key(values.whole(1, 65535), "USR2 comes this long before the end of a job", 120)
     grace_seconds: int = _key(values.whole(1), "from TERM to KILL: KillWait, or the grace time of a preemption", 30)
     requeue: bool = _key(values.flag, "Slurm puts a job back into the queue after preemption or a broken node", True)
-    exclude_nodes_hours: float = _key(values.above_zero, "how long a node that broke jobs is avoided", 24.0)
+    exclude_nodes_hours: float = _key(values.hours_back, "how long a node that broke jobs is avoided", 24.0)
     options: Mapping[str, str] = _entries(values.option, "further options of sbatch by their long names")
 
     @property

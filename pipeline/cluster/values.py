@@ -123,12 +123,21 @@ def whole(smallest: int, largest: int | None = None) -> Callable[[Any], int]:
     return read
 
 
-def above_zero(value: Any) -> float:
-    """A number above 0."""
-    number = value_as(value, (float,))
-    if not isinstance(number, float) or number <= 0:
-        raise UserError(f"must be a number above 0; {shown(value)} given")
-    return number
+def above_zero(largest: float | None = None) -> Callable[[Any], float]:
+    """Reader of numbers above 0."""
+    wanted = "above 0" if largest is None else f"above 0 and at most {largest:g}"
+
+    def read(value: Any) -> float:
+        number = value_as(value, (float,))
+        if not isinstance(number, float) or number <= 0 or (largest is not None and number > largest):
+            raise UserError(f"must be a number {wanted}; {shown(value)} given")
+        return number
+
+    return read
+
+
+hours_back = above_zero(10 * 365 * 24)
+"""Hours to look back for, not more than ten years."""
 
 
 def gpu_request(value: Any) -> str:
@@ -144,7 +153,7 @@ def billing(value: Any) -> Billing:
         raise UserError(f"must be a mapping with the keys {', '.join(BILLING_KEYS)}; {shown(value)} given")
     wrong = [unknown_name("key", key, BILLING_KEYS) for key in value if key not in BILLING_KEYS]
     read: dict[str, Any] = {}
-    for key, reader in zip(BILLING_KEYS, (text, above_zero, above_zero), strict=True):
+    for key, reader in zip(BILLING_KEYS, (text, above_zero(), above_zero()), strict=True):
         try:
             read |= {key: reader(value[key])} if value.get(key) is not None else {}
         except UserError as error:

@@ -199,6 +199,7 @@ options:
   licenses: {a: 1}
 qos: a
 qos: b
+exclude_nodes_hours: 1000000
 """
     wanted = [
         ("line 1", "unknown key 'partitions'; did you mean partition"),
@@ -223,6 +224,7 @@ qos: b
         ("line 19", "'mem_per_cpu' cannot be passed through: use the key 'memory_gib_per_gpu'"),
         ("line 20", "'licenses' must be one line of text"),
         ("line 22", "'qos' is given twice"),
+        ("line 23", "'exclude_nodes_hours' must be a number above 0 and at most 87600; 1000000 given"),
     ]
     found = mistakes(lambda: read(text))
     assert len(found) == len(wanted), found
