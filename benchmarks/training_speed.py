@@ -23,7 +23,7 @@ import torch
 from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
 from pipeline import catalog
-from pipeline.adapt import Training, adapt
+from pipeline.adapt.train import Training, adapt
 from pipeline.checkpoints import Checkpoints
 from pipeline.decoder_parts.adapt import add_adapter
 from pipeline.decoder_parts.base import load

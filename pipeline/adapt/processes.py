@@ -1,13 +1,13 @@
-"""Several processes that adapt one model together: who they are, that they hear each other, and what they agree on."""
+"""Several processes that adapt one model together: who they are, that they hear each other, and what they agree on.
+
+torch is imported where there is more than one: a worker asks who it is before it knows whether it needs a model.
+"""
 
 from __future__ import annotations
 
 import os
 from datetime import timedelta
 from typing import Any
-
-import torch
-import torch.distributed as dist
 
 from pipeline.errors import ProgramError
 from pipeline.machine import node_name
@@ -34,6 +34,8 @@ def rank() -> int:
 
 def backend() -> str:
     """What carries the collectives: NCCL between GPUs, gloo between processors."""
+    import torch
+
     return "nccl" if torch.cuda.is_available() else "gloo"
 
 
@@ -47,7 +49,12 @@ def join() -> None:
         ProgramError: they did not all come, or do not hear each other: the cause is `node`, the message names this
             node. It is `code` where another program has the port; new processes take a new one.
     """
-    if "MASTER_ADDR" not in os.environ or dist.is_initialized():
+    if "MASTER_ADDR" not in os.environ:
+        return
+    import torch
+    import torch.distributed as dist
+
+    if dist.is_initialized():
         return
     me = f"process {rank()} of {world_size()} on {node_name()}"
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
@@ -87,6 +94,10 @@ def join() -> None:
 
 def agree(value: Any) -> Any:
     """The value of the first process, in all of them."""
+    if world_size() == 1:
+        return value
+    import torch.distributed as dist
+
     if not dist.is_initialized():
         return value
     box = [value]
@@ -96,6 +107,9 @@ def agree(value: Any) -> Any:
 
 def _preflight(store: Any) -> None:
     """One collective with little patience: a broken network is found before hours of work, not in the middle."""
+    import torch
+    import torch.distributed as dist
+
     soon = timedelta(seconds=PREFLIGHT_SECONDS)
     store.set_timeout(soon)
     _make_group(store, "preflight", soon)
@@ -109,6 +123,8 @@ def _preflight(store: Any) -> None:
 
 def _make_group(store: Any, name: str, patience: timedelta) -> None:
     """The group of all processes. Its patience holds for making it, too."""
+    import torch.distributed as dist
+
     dist.init_process_group(
         backend(),
         store=dist.PrefixStore(name, store),  # type: ignore[attr-defined]

@@ -71,8 +71,8 @@ class Blora:
 
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""
-        from pipeline.adapt import adapt
         from pipeline.adapt.bayesian_bits import penalty_of, quantised_updates
+        from pipeline.adapt.train import adapt
         from pipeline.coding.terms import encode_terms
 
         (cell,) = cells

@@ -22,8 +22,8 @@ from pipeline.packing.link import Constant
 from pipeline.protocols import EncodeContext, Encoded, Program
 
 if TYPE_CHECKING:
-    from pipeline.adapt import Adapted, Training
     from pipeline.adapt.shared_scales import Rounding
+    from pipeline.adapt.train import Adapted, Training
     from pipeline.coding.ternary import Floats
 
 
@@ -163,8 +163,8 @@ class Gains:
         rounding: Rounding | None = None,
     ) -> Adapted:
         """Numbers trained on from `first`, with the model as they are rounded."""
-        from pipeline.adapt import adapt
         from pipeline.adapt.shared_scales import shared_scales
+        from pipeline.adapt.train import adapt
 
         with shared_scales(model, first, seed, rounding, with_matrices=self.with_matrices) as numbers:
             adapted = adapt(model, [numbers], training, context)

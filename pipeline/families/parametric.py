@@ -20,8 +20,8 @@ from pipeline.packing.link import Constant
 from pipeline.protocols import EncodeContext, Encoded, Program
 
 if TYPE_CHECKING:
-    from pipeline.adapt import Training
     from pipeline.adapt.engines import Floats
+    from pipeline.adapt.train import Training
 
 PRECISIONS = ("fp32", "bf16")
 RAW_BITS = 16
@@ -79,7 +79,7 @@ class TrainingParameters(Learning):
 
 def training_of(context: EncodeContext, tokenizer: Any, settings: Learning, seed: int, **more: float) -> Training:
     """What a model is trained on and how, by the parameters of a family and whatever it has more."""
-    from pipeline.adapt import Training
+    from pipeline.adapt.train import Training
 
     return Training(
         head=head_ids(context.task, tokenizer),
@@ -141,7 +141,7 @@ class Parametric:
 
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""
-        from pipeline.adapt import adapt
+        from pipeline.adapt.train import adapt
 
         settings, seed = self.parameters(**cells[0].parameters), cells[0].seed or 0
         _, tokenizer = context.load()

@@ -21,8 +21,8 @@ from pipeline.families.parametric import Parametric, Start, TrainingParameters, 
 from pipeline.protocols import EncodeContext, Encoded, Task
 
 if TYPE_CHECKING:
-    from pipeline.adapt import Training
     from pipeline.adapt.engines import Floats
+    from pipeline.adapt.train import Training
 
 
 class Tuner(NamedTuple):

@@ -11,13 +11,11 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ProgramError
-
-_ZYGOTE_START_LIMIT_SECONDS = 900.0
+_IMPORT_LIMIT_SECONDS = 900.0
 """Importing torch from a busy network file system takes minutes."""
 _KILL_LIMIT_SECONDS = 30.0
 
@@ -82,14 +80,14 @@ def run_cold(settings: Mapping[str, Any], folder: Path, time_limit_seconds: floa
 
 
 class ZygoteLostError(Exception):
-    """The zygote has ended before it forked the program; another one can be asked."""
+    """The zygote has ended before it forked the program, with these last words; another one can be asked."""
 
 
 class Zygote:
-    """A process that has imported the reference machine and forks one child for each execution."""
+    """A process that imports packages and forks one child for each execution."""
 
     def __init__(self, settings: Mapping[str, Any], folder: Path) -> None:
-        """Start it and wait until its imports are done.
+        """Start it.
 
         Args:
             settings: `view` and `targets`, as `launch.start.main` reads them.
@@ -99,15 +97,28 @@ class Zygote:
         with self._messages.open("wb") as errors:
             self._process = _start(settings, folder, subprocess.PIPE, subprocess.PIPE, errors.fileno())
         self._unread = b""
+        self._imported: set[str] = set()
+
+    def import_packages(self, names: Collection[str]) -> None:
+        """Wait until these packages are imported; children find them so.
+
+        Raises:
+            ZygoteLostError: the process did not start, or ended.
+        """
+        new = [name for name in names if name not in self._imported]
+        if not new:
+            return
+        ready: str | None = None
         try:
-            ready = self._read_line(time.monotonic() + _ZYGOTE_START_LIMIT_SECONDS)
-        except BaseException:
-            self.close()
-            raise
-        if ready != "ready":
-            self.close()
-            tail = read_tail(self._messages)
-            raise ProgramError("code", f"the process that programs are forked from does not start: {tail}")
+            with contextlib.suppress(BrokenPipeError):
+                self._write_line(json.dumps(new))
+                ready = self._read_line(time.monotonic() + _IMPORT_LIMIT_SECONDS)
+            if ready != "ready":
+                raise ZygoteLostError(read_tail(self._messages))
+        finally:
+            if ready != "ready":
+                self.close()
+        self._imported.update(new)
 
     @property
     def is_alive(self) -> bool:
@@ -127,10 +138,10 @@ class Zygote:
             try:
                 self._write_line(json.dumps(request))
             except BrokenPipeError:
-                raise ZygoteLostError from None
+                raise ZygoteLostError(read_tail(self._messages)) from None
             child = int(self._read_line(time.monotonic() + _KILL_LIMIT_SECONDS) or 0)
             if not child:
-                raise ZygoteLostError
+                raise ZygoteLostError(read_tail(self._messages))
             ended = self._read_line(deadline)
             if ended is None:
                 _kill_group(child)

@@ -49,8 +49,8 @@ def adapt_once(
     import numpy as np
 
     from pipeline import catalog
-    from pipeline.adapt import Training, adapt
     from pipeline.adapt.processes import agree, join, rank
+    from pipeline.adapt.train import Training, adapt
     from pipeline.checkpoints import Checkpoints
     from pipeline.decoder_parts.base import load
     from pipeline.families.common import head_ids, worked_examples

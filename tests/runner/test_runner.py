@@ -188,7 +188,19 @@ def test_warm_equals_cold(cold: Runner, warm: Runner, model_folder: Path) -> Non
     assert {run.isolation for run in runs} == {"kernel"}
 
 
+def test_only_packages_that_a_program_names_are_imported_before_it(cache_folder: Path, no_model: Path) -> None:
+    """What a program does not name it does not wait for; what was imported once stays for those that come later."""
+    loaded = 'result = [name for name in ("to" "rch", "pe" "ft") if name in sys.modules]'
+    with Runner(cache_folder, warm=True) as runner:
+        seen = [
+            json.loads(runner.execute(answer(body), no_model, texts("a"), time_limit_seconds=60).outputs[0])
+            for body in (loaded, f"# torch\n{loaded}", loaded, f"# peft\n{loaded}")
+        ]
+    assert seen == [[], ["torch"], ["torch"], ["torch", "peft"]]
+
+
 WHAT_IS_SEEN = """
+# A process that programs are forked from has imported numpy, torch, transformers and peft by now.
 import os, threading
 result = {
     "argv": sys.argv, "original": sys.orig_argv, "path": sys.path, "environment": dict(os.environ),

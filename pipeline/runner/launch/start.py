@@ -36,21 +36,25 @@ def main() -> None:
 
 
 def _serve(machine: sandbox.Machine) -> None:
-    """Import what most programs need, then fork a child for each line of standard input; returns only in a child.
+    """Import packages and fork children, as lines of standard input ask for; returns only in a child.
 
-    Answers each line with the process id of the child, and again with its exit code when it has ended. The child is
-    reaped only when the next line comes, so its id is not given to another process while the runner may kill it.
+    Answers a list of packages with `ready`. Any other line is the request of a child: answers with its process id, and
+    again with its exit code when it has ended. The child is reaped only when the next line comes, so its id is not
+    given to another process while the runner may kill it.
     """
     replies = os.dup(1)
     os.dup2(2, 1)
-    _import_packages()
-    os.write(replies, b"ready\n")
     while line := _read_line():
+        asked = json.loads(line)
+        if isinstance(asked, list):
+            _import_packages(asked)
+            os.write(replies, b"ready\n")
+            continue
         child = os.fork()
         if child == 0:
             kernel.die_with_parent()
             os.close(replies)
-            sandbox.enter(json.loads(line), machine)
+            sandbox.enter(asked, machine)
             if "numpy" in sys.modules:
                 sys.modules["numpy"].random.seed()
             return
@@ -74,17 +78,19 @@ def _read_line() -> bytes:
     return line
 
 
-def _import_packages() -> None:
-    """Imports only; none of them starts a thread, which a fork would lose."""
+def _import_packages(names: list[str]) -> None:
+    """Imports only; none of these packages starts a thread, which a fork would lose."""
     import gc
+    import importlib
 
-    try:
-        import numpy  # noqa: F401
-        import peft  # noqa: F401
-        import torch  # noqa: F401
-        from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
-    except ImportError:
-        pass
+    for name in names:
+        try:
+            package = importlib.import_module(name)
+            # These are imported when they are first asked for, the last with half of torch.
+            for part in ("AutoModelForCausalLM", "AutoTokenizer", "PreTrainedModel") if name == "transformers" else ():
+                getattr(package, part)
+        except ImportError:
+            pass
     gc.collect()
     gc.freeze()
 
