@@ -9,10 +9,10 @@ quickstart: .venv/ready
 
 # Two processes for the tests on Slurm, which wait most of the time, each with a cluster; and two for all others.
 test: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 4 --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n 4 --no-loadscope-reorder
 
 matrix: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m matrix -n 2 --timeout 7200 tests/matrix
+	$(BIN)/python -m pytest -q -m matrix -n 2 --timeout 7200 tests/matrix
 
 check: .venv/ready-dev
 	$(BIN)/ruff format --check .

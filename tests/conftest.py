@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests.tiny_models import save_tiny_llama
 
 # A shell that starts tests in the background has them, and all that they start, ignore Ctrl-C, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
+os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 ON_SLURM = ("tests/slurm/test_[a-k]*", "tests/slurm/*")
 """Tests that share a cluster: a process for the first half of the files, by name, and one for the others."""
@@ -48,13 +49,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return next((half for half in ON_SLURM if fnmatchcase(nodeid, half)), nodeid.split("::")[0])
 
     return ByFile(config, log)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -88,7 +87,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(write_config: WriteConfig,
 
     def start(config: Path) -> subprocess.Popen[bytes]:
         # The manifest names the commits of the hub that a process has read: those of other tests are in this one.
-        return subprocess.Popen([sys.executable, "-c", code, str(config)], env={**os.environ, "OMP_NUM_THREADS": "1"})
+        return subprocess.Popen([sys.executable, "-c", code, str(config)])
 
     assert start(write_config(prompts(), out="whole")).wait() == 0
     broken = write_config(prompts(), name="broken.yaml", out="broken")

@@ -13,9 +13,6 @@ import pytest
 from pipeline.runner import Runner
 from tests.tiny_models import save_tiny_llama
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("MKL_NUM_THREADS", "1")
-
 COPY = """
 import json, sys
 for line in sys.stdin:

@@ -29,7 +29,7 @@ TESTCLUSTER = ROOT / "slurm" / "testcluster"
 GRID = """
 study: campaign
 tasks: [chain-sum]
-models: [{model}, {model}@random-1]
+models: [{models}]
 programs:
   - {{family: trivial, reply: [copy, constant]}}
   - {{family: baseline}}
@@ -55,6 +55,7 @@ class Campaign:
 
     folder: Path
     model: Path
+    bases: int
     seeds: int
     chance: random.Random
     injected: Counter[str] = field(default_factory=Counter)
@@ -71,8 +72,9 @@ class Campaign:
             self.broken_code.rename(self.code / BREAKABLE)
         for node in NODES:
             _testcluster("node-return", node)
+        models = ", ".join([str(self.model), *(f"{self.model}@random-{n}" for n in range(1, self.bases))])
         seeds = ", ".join(map(str, range(1, self.seeds + 1)))
-        (self.folder / "grid.yaml").write_text(GRID.format(model=self.model, seeds=seeds))
+        (self.folder / "grid.yaml").write_text(GRID.format(models=models, seeds=seeds))
         self.flag = self.folder / "sbatch-lies"
         fake = self.folder / "bin" / "sbatch"
         fake.parent.mkdir(exist_ok=True)
@@ -406,11 +408,14 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="holds everything")
     parser.add_argument("--model", type=Path, required=True, help="folder of a small model")
     parser.add_argument("--faults", type=int, default=200, help="faults to inject")
-    parser.add_argument("--seeds", type=int, default=11, help="seeds of the grid: 28 cells each, and 8 more")
+    parser.add_argument("--bases", type=int, default=2, help="base models: this one, and as many with random weights")
+    parser.add_argument("--seeds", type=int, default=11, help="seeds of the grid: 14 cells a base each, and 4 more")
     parser.add_argument("--seed", type=int, default=1, help="of the faults")
     parser.add_argument("--minutes", type=float, default=90, help="time for injecting")
     options = parser.parse_args()
-    campaign = Campaign(options.folder.resolve(), options.model.resolve(), options.seeds, random.Random(options.seed))
+    campaign = Campaign(
+        options.folder.resolve(), options.model.resolve(), options.bases, options.seeds, random.Random(options.seed)
+    )
     record = options.folder / "faults.json"
     if record.exists():
         counts = json.loads(record.read_text())

@@ -300,7 +300,7 @@ def test_ten_faults_lose_nothing(cluster: Any, tmp_path: Path, tiny_model: Path)
     done = subprocess.run(
         [
             *(sys.executable, str(script), "--folder", str(tmp_path), "--model", str(tiny_model)),
-            *("--faults", "10", "--seeds", "1", "--seed", "3", "--minutes", "5"),
+            *("--faults", "10", "--bases", "1", "--seeds", "1", "--seed", "3", "--minutes", "5"),
         ],
         env=cluster.env,
         capture_output=True,
