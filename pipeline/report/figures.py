@@ -35,6 +35,8 @@ FIGURES: Mapping[str, Callable[[Tables], Mapping[str, Figure]]] = {
 def draw_figures(study: Study, console: Console | None = None) -> list[Path]:
     """Draw one figure a task, and each of `FIGURES` that the study has the results for, into its `figures` folder.
 
+    Figures of an earlier time that are not drawn any more are deleted from there.
+
     Args:
         study: a reduced study.
         console: gets a line for each figure that is left out; None for the standard error.
@@ -64,6 +66,11 @@ def draw_figures(study: Study, console: Console | None = None) -> list[Path]:
             continue
         for suffix, figure in drawn.items():
             paths += _write(study, f"{name}-{_slug(suffix)}" if suffix else name, figure)
+    # Beside new figures an old one would be taken for a result.
+    suffixes = {path.suffix for path in paths}
+    for path in set(study.figures.iterdir()).difference(paths):
+        if path.suffix in suffixes:
+            path.unlink(missing_ok=True)
     return paths
 
 

@@ -93,6 +93,16 @@ def test_drawn_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     assert today not in svg_text(study, "sums")
 
 
+def test_figures_that_are_not_drawn_any_more_go(tmp_path: Path) -> None:
+    write_study(tmp_path / "study", mixed_points())
+    draw_figures(Study(tmp_path / "study"))
+    study = write_study(tmp_path / "study", [point(0, 300, 4.0, task="words")])
+    (study.figures / "notes.md").write_text("mine")
+    paths = draw_figures(study)
+    assert {*study.figures.iterdir()} == {*paths, study.figures / "notes.md"}
+    assert not study.figure_path("sums", "png").exists() and not study.figure_path("trajectory", "svg").exists()
+
+
 def test_picture_is_large_enough_for_print(tmp_path: Path) -> None:
     study = write_study(tmp_path / "study", rich_points())
     draw_figures(study)
