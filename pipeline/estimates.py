@@ -86,8 +86,8 @@ def guessed_program_seconds(cell: Cell, view: str, scale: Scale) -> float:
     """Seconds that the program of a cell takes of these, executed by one thread."""
     if view == "floor":
         return OVERHEAD_SECONDS
-    samples = int(cell.parameters.get("samples") or 1)
-    answers = OVERHEAD_SECONDS + ANSWER_SECONDS * samples * scale.num_parameters / USUAL_PARAMETERS
+    answers_an_item = int(cell.parameters.get("samples") or 1) * int(cell.parameters.get("beams") or 1)
+    answers = OVERHEAD_SECONDS + ANSWER_SECONDS * answers_an_item * scale.num_parameters / USUAL_PARAMETERS
     return answers + (_learning_seconds(cell, scale) if view in LEARNS_ANEW else 0)
 
 

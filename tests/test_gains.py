@@ -249,3 +249,32 @@ def test_cells_of_one_training_round_as_each_of_them_says(tmp_path: Path, tiny_m
 def test_bad_parameters_are_refused(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Parameters(**parameters)
+
+
+def test_answers_are_searched_with_beams(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the program of some beams answers is what transformers finds with as many, and not the greedy answer."""
+    loaded = load(str(tiny_model))
+    few = {"kept": 20, "numbers": 50, "rounded_epochs": 0, "examples": 8, "epochs": 1}
+    cells = [tiny_cell(Gains(), beams=beams, **few) for beams in (1, 4)]
+    assert group_id(cells[0], Gains.shared) == group_id(cells[1], Gains.shared)
+    greedy, searched = Gains().encode(tiny_context(tmp_path, tiny_model, loaded), cells)
+    assert greedy.program is not None and searched.program is not None
+    assert 0 < len(searched.program.content) - len(greedy.program.content) < 20
+    found = {}
+    for name, program in {"greedy": greedy.program, "searched": searched.program}.items():
+        names = run_here(program.content, tmp_path, tiny_model, monkeypatch)
+        (base,) = (value for value in names.values() if isinstance(value, transformers.Pipeline))
+        sums = [f"Calculate: {number} + 4 =" for number in range(20)]
+        found[name] = [answer[0]["generated_text"] for answer in base(sums, return_full_text=False, max_new_tokens=8)]
+        ids = base.tokenizer(sums[7], return_tensors="pt")
+        best = base.model.generate(
+            **ids, max_new_tokens=8, do_sample=False, num_beams=4 if name == "searched" else 1, pad_token_id=0
+        )
+        text = base.tokenizer.decode(best[0, ids.input_ids.shape[1] :], skip_special_tokens=True)
+        assert found[name][7] == text
+    assert found["greedy"] != found["searched"]
+
+
+def test_less_than_one_beam_is_refused() -> None:
+    with pytest.raises(ValueError, match="beams is 0; it must be at least 1"):
+        Parameters(beams=0)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pipeline.adapt.train import Adapted, Training
     from pipeline.coding.ternary import Floats
 
+SEARCH = {"text_pipeline": "pipeline.decoder_parts.beams"}
+"""The part of programs with several beams."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters(Learning):
@@ -38,6 +41,7 @@ class Parameters(Learning):
         rounded_epochs: passes over the examples that follow, with the numbers rounded.
         rounded_lr: learning rate of these.
         rounded_decay: weight decay of these: what keeps numbers at 0 that do not pay. At 0.05 about half of them stay.
+        beams: of the search for an answer; 1 takes the likeliest token after token.
     """
 
     numbers: int = 2048
@@ -48,6 +52,7 @@ class Parameters(Learning):
     rounded_epochs: int = 1
     rounded_lr: float = 1e-2
     rounded_decay: float = 0.3
+    beams: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,6 +66,8 @@ class Parameters(Learning):
             raise ValueError(f"rounded_lr is {self.rounded_lr}; it must be above 0")
         if self.rounded_decay < 0:
             raise ValueError(f"rounded_decay is {self.rounded_decay}; it must not be below 0")
+        if self.beams < 1:
+            raise ValueError(f"beams is {self.beams}; it must be at least 1")
 
 
 class Packed(NamedTuple):
@@ -90,7 +97,7 @@ class Gains:
     parameters: ClassVar[type] = Parameters
     size = "kept"
     has_seed = True
-    shared = ("rounded_epochs", "rounded_lr", "rounded_decay")
+    shared = ("rounded_epochs", "rounded_lr", "rounded_decay", "beams")
     trains_in_team = False
     decoder = "pipeline.decoders.gains"
     with_matrices = False
@@ -190,6 +197,8 @@ class Gains:
         from pipeline.coding.ternary import code_signs, largest, nearest_kept
 
         magnitudes = np.sort(np.abs(numbers))[::-1]
+        beams: Any = cell.parameters["beams"]
+        parts, more = (SEARCH, {"BEAMS": beams}) if beams > 1 else ({}, {})
 
         def packed(kept: int) -> Packed:
             rounds = rounding or Rounding(float(magnitudes[kept - 1]), float(f"{magnitudes[:kept].mean():.2g}"))
@@ -200,7 +209,7 @@ class Gains:
                 "LEAST": round(1 - rounds.step, 9),
                 "RANGE": round(2 * rounds.step, 9),
             }
-            return Packed(pack(self.decoder, {**constants, **values}, coded.payload), kept, rounds)
+            return Packed(pack(self.decoder, {**constants, **values, **more}, coded.payload, parts), kept, rounds)
 
         most = int((magnitudes >= rounding.least).sum()) if rounding else nearest_kept(numbers)
         wanted: Any = cell.parameters["kept"]
