@@ -251,6 +251,9 @@ def test_bad_parameters_are_refused(parameters: dict[str, Any], message: str) ->
         Parameters(**parameters)
 
 
+SUMS = [f"Calculate: {number} + 4 =" for number in range(20)]
+
+
 def test_answers_are_searched_with_beams(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the program of some beams answers is what transformers finds with as many, and not the greedy answer."""
     loaded = load(str(tiny_model))
@@ -264,14 +267,12 @@ def test_answers_are_searched_with_beams(tmp_path: Path, tiny_model: Path, monke
     for name, program in {"greedy": greedy.program, "searched": searched.program}.items():
         names = run_here(program.content, tmp_path, tiny_model, monkeypatch)
         (base,) = (value for value in names.values() if isinstance(value, transformers.Pipeline))
-        sums = [f"Calculate: {number} + 4 =" for number in range(20)]
-        found[name] = [answer[0]["generated_text"] for answer in base(sums, return_full_text=False, max_new_tokens=8)]
-        ids = base.tokenizer(sums[7], return_tensors="pt")
-        best = base.model.generate(
-            **ids, max_new_tokens=8, do_sample=False, num_beams=4 if name == "searched" else 1, pad_token_id=0
-        )
-        text = base.tokenizer.decode(best[0, ids.input_ids.shape[1] :], skip_special_tokens=True)
-        assert found[name][7] == text
+        options: dict[str, Any] = {"max_new_tokens": 8, "do_sample": False}
+        found[name] = [answer[0]["generated_text"] for answer in base(SUMS, return_full_text=False, **options)]
+        for text, answer in zip(SUMS, found[name], strict=True):
+            ids = base.tokenizer(text, return_tensors="pt")
+            (best,) = base.model.generate(**ids, **options, num_beams=4 if name == "searched" else 1)
+            assert answer == base.tokenizer.decode(best[ids.input_ids.shape[1] :], skip_special_tokens=True)
     assert found["greedy"] != found["searched"]
 
 
