@@ -19,10 +19,12 @@ from pipeline.linked_files import LinkedFile
 COMMIT = "b" * 40
 CONTENT = b"all of it"
 MANY_LINES = 2_000_000
+BROKEN = {"/short": [("Content-Length", "1000")], "/chunks": [("Transfer-Encoding", "chunked")]}
+"""Path -> headers that promise more than `CONTENT`."""
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `/whole`, and `/long.gz` of two million lines.
+    """Serves `/whole`, `/long.gz` of two million lines, and `/short` and `/chunks`, whose connections break.
 
     Attributes:
         lines_sent: of the long file.
@@ -40,16 +42,20 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
+    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
-        if self.path not in ("/whole", "/long.gz"):
+        if self.path not in ("/whole", "/long.gz", *BROKEN):
             self.send_error(404)
             return
+        self.close_connection = True
         self.send_response(200)
+        for header in BROKEN.get(self.path, ()):
+            self.send_header(*header)
         self.end_headers()
-        if self.path == "/whole":
-            self.wfile.write(CONTENT)
+        if self.path != "/long.gz":
+            self.wfile.write(b"100\r\n" * (self.path == "/chunks") + CONTENT)
             return
         packer = zlib.compressobj(wbits=31)
         try:
@@ -101,6 +107,13 @@ def test_a_file_that_cannot_be_had(server: Server, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=rf"file.gz cannot be fetched from .*/{path} .*TCX_DATA"):
             LinkedFile(name="file.gz", address=f"{server.address}/{path}", num_lines=lines).fetch(tmp_path)
     assert not list(tmp_path.glob("*file*")) and not list(tmp_path.glob(".*file*"))
+
+
+@pytest.mark.parametrize("path", BROKEN)
+def test_a_connection_that_breaks_leaves_nothing(server: Server, tmp_path: Path, path: str) -> None:
+    with pytest.raises(UserError, match=r"file\.gz cannot be fetched"):
+        LinkedFile(name="file.gz", address=f"{server.address}{path}").fetch(tmp_path / "data")
+    assert not list((tmp_path / "data").iterdir())
 
 
 def test_it_is_kept_beside_the_commit(server: Server) -> None:
