@@ -229,13 +229,34 @@ def _keep_only_loaded_weights(folder: Path) -> None:
         loaded = {WEIGHTS}
         index.unlink(missing_ok=True)
     elif index.is_file():
-        loaded = set(json.loads(index.read_text())["weight_map"].values())
+        loaded = _files_of_index(index)
     else:
         found = ", ".join(sorted(path.name for path in folder.glob("*.safetensors")))
         raise UserError(f"there is neither {WEIGHTS} nor {WEIGHTS_INDEX}, by which transformers finds weights; {found}")
     for path in folder.glob("*.safetensors"):
         if path.name not in loaded:
             path.unlink()
+
+
+def _files_of_index(index: Path) -> set[str]:
+    """The files that an index of weights names.
+
+    Raises:
+        UserError: it is none, or a file that it names is not beside it.
+    """
+    try:
+        named = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+        if not named:
+            raise ValueError("no file")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{WEIGHTS_INDEX} does not tell which files hold the weights; fetch it again") from error
+    lacking = sorted(named - {path.name for path in index.parent.iterdir()})
+    if lacking:
+        raise UserError(
+            f"{len(lacking)} of {len(named)} files of weights that {WEIGHTS_INDEX} names are not there, such as "
+            f"{lacking[0]}; fetch them, too"
+        )
+    return named
 
 
 def _check_tokenizer(spec: ModelSpec, folder: Path) -> None:

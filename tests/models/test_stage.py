@@ -213,3 +213,17 @@ def test_weights_in_several_files_are_all_counted(wide_model: Path, whole: Stage
     rounded = stage(parse_model("./model+nf4", tmp_path))
     assert "model.safetensors.index.json" not in {path.name for path in rounded.folder.iterdir()}
     assert rounded.parameters == whole.parameters
+
+
+def test_weights_in_several_files_must_all_be_there(wide_model: Path, cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    LlamaForCausalLM.from_pretrained(wide_model).save_pretrained(folder, max_shard_size="200KB")
+    AutoTokenizer.from_pretrained(wide_model).save_pretrained(folder)
+    last = max(folder.glob("model-*.safetensors"))
+    last.unlink()
+    with pytest.raises(UserError, match=rf"1 of \d files of weights .* are not there, such as {last.name}"):
+        stage(parse_model("./model", tmp_path))
+    for content in ("{", "[]", "{}", '{"weight_map": 1}', '{"weight_map": {}}'):
+        (folder / "model.safetensors.index.json").write_text(content)
+        with pytest.raises(UserError, match=r"index\.json does not tell which files"):
+            stage(parse_model("./model", tmp_path))
