@@ -170,9 +170,9 @@ class _Negative(ast.NodeTransformer):
     """Writes numbers below 0 with a minus of their own, for the square of the constant -3 is not `-3 ** 2`."""
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
-        is_number = isinstance(node.value, (int, float))
-        if is_number and repr(node.value).startswith("-"):
-            return ast.UnaryOp(ast.USub(), ast.Constant(-node.value))
+        value = node.value
+        if isinstance(value, (int, float)) and repr(value).startswith("-"):
+            return ast.UnaryOp(ast.USub(), ast.Constant(-value))
         return node
 
 
