@@ -134,3 +134,18 @@ def test_it_is_kept_beside_the_commit(server: Server) -> None:
     hub.pin({"acme/script": COMMIT}, may_download=True)
     hub.data_folder("acme/script", [], linked=[file, other])
     assert (folder / "whole.txt").read_bytes() == (folder / "other.txt").read_bytes() == CONTENT
+
+
+def test_what_another_process_still_fetches_is_not_counted(server: Server) -> None:
+    """Its unfinished file grows, and then has another name: who had counted it found the data changed."""
+    hub.pin({"acme/script": COMMIT}, may_download=True)
+    folder = hub.commit_folder("acme/script", COMMIT)
+    slow = LinkedFile(name="long.gz", address=f"{server.address}/long.gz", num_lines=MANY_LINES // 4)
+    fetching = threading.Thread(target=slow.fetch, args=[folder])
+    fetching.start()
+    while not list(folder.glob(".long.gz.*")):
+        assert fetching.is_alive()
+    hub.data_folder("acme/script", [], linked=[LinkedFile(name="whole.txt", address=f"{server.address}/whole")])
+    assert list(hub.files_of("acme/script", COMMIT)) == [str(folder / "whole.txt")]
+    fetching.join()
+    assert not hub.lacking_files("acme/script", COMMIT)
