@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from pipeline.errors import UserError
+
 T = TypeVar("T")
 
 TEMPORARY_SUFFIX = ".tmp"
@@ -130,6 +132,18 @@ def read_patiently(read: Callable[[], T]) -> T:
                 raise
         time.sleep(pause)
     return read()
+
+
+def placed(folder: Path, path: str) -> Path:
+    """The path of what a user named: relative to a folder, from the root, or behind `~`.
+
+    Raises:
+        UserError: `~` is followed by the name of no user.
+    """
+    try:
+        return folder / Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path!r} starts with the home folder of a user that this machine does not know") from error
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -15,6 +15,7 @@ from pipeline import catalog
 from pipeline.cell import Evaluation, Scalar, canonical_json, format_bytes
 from pipeline.errors import GridError, UserError, unknown_name
 from pipeline.expansion import Grid, GridTask, ProgramEntry, cells, points, unchangeable
+from pipeline.files import placed
 from pipeline.grid_rules import exclusions, resource_rules
 from pipeline.lock import lock_path, read_lock
 from pipeline.models import parse_model
@@ -147,7 +148,7 @@ class _Reader:
     def _task(self, value: Any) -> GridTask:
         source = text_of(value)
         if source.endswith((".yaml", ".yml")):
-            source = str((self.path.parent / Path(source).expanduser()).resolve())
+            source = str(placed(self.path.parent, source).resolve())
         task = catalog.task(source)
         return GridTask(name=task.name, version=task.version, source=source)
 

@@ -216,7 +216,8 @@ def _download(repo: str, commit: str, patterns: Sequence[str], linked: Sequence[
         if not (folder / file.name).exists():
             file.fetch(folder)
     own_notes = folder / ".cache"  # of the client
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and own_notes not in path.parents)
+    found = (path for path in folder.rglob("[!.]*") if own_notes not in path.parents)  # no file still being fetched
+    paths = sorted(path for path in found if path.is_file())
     if not paths:
         raise UserError(f"data {repo} at {commit[:12]}: it has no file {' or '.join(patterns)}")
     files = {str(path.relative_to(folder)): path.stat().st_size for path in paths}

@@ -38,6 +38,7 @@ class LinkedFile:
         Raises:
             UserError: the address does not answer, or what it gives cannot be read.
         """
+        from http.client import HTTPException
         from urllib.request import urlopen
 
         path = folder / self.name
@@ -47,10 +48,13 @@ class LinkedFile:
             with urlopen(self.address, timeout=TIMEOUT_SECONDS) as answer, part.open("wb") as out:
                 if self.num_lines is None:
                     shutil.copyfileobj(answer, out)
+                    # Python tells of a connection that broke only where all is read at once.
+                    if left := getattr(answer, "length", None):
+                        raise EOFError(f"the connection ended {left:,} bytes too early")
                 else:
                     _copy_lines(answer, out, self.num_lines)
             os.replace(part, path)
-        except (OSError, EOFError, zlib.error) as error:
+        except (OSError, EOFError, HTTPException, zlib.error) as error:
             raise UserError(
                 f"{path.name} cannot be fetched from {self.address} ({type(error).__name__}: {error}); check the "
                 "network, or put a copy into the folder that TCX_DATA names"

@@ -305,6 +305,11 @@ extra: 1
             programs("{family: trivial}", rest="evaluation: {test_items: 99999999999999999999}"),
             "'test_items' must be at most",
         ),
+        (
+            HEAD.replace("chain-sum", "~nobody-of-this-name/task.yaml") + "programs: [{family: trivial}]",
+            "does not know",
+        ),
+        (programs("{family: lora, bits: 4, target_modules: ''}"), "target_modules is empty; give all-linear"),
         ("- a\n- b\n", "a grid is a mapping with the keys study"),
         ("", "a grid is a mapping with the keys study"),
     ],

@@ -19,10 +19,12 @@ from pipeline.linked_files import LinkedFile
 COMMIT = "b" * 40
 CONTENT = b"all of it"
 MANY_LINES = 2_000_000
+BROKEN = {"/short": [("Content-Length", "1000")], "/chunks": [("Transfer-Encoding", "chunked")]}
+"""Path -> headers that promise more than `CONTENT`."""
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `/whole`, and `/long.gz` of two million lines.
+    """Serves `/whole`, `/long.gz` of two million lines, and `/short` and `/chunks`, whose connections break.
 
     Attributes:
         lines_sent: of the long file.
@@ -40,16 +42,20 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
+    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
-        if self.path not in ("/whole", "/long.gz"):
+        if self.path not in ("/whole", "/long.gz", *BROKEN):
             self.send_error(404)
             return
+        self.close_connection = True
         self.send_response(200)
+        for header in BROKEN.get(self.path, ()):
+            self.send_header(*header)
         self.end_headers()
-        if self.path == "/whole":
-            self.wfile.write(CONTENT)
+        if self.path != "/long.gz":
+            self.wfile.write(b"100\r\n" * (self.path == "/chunks") + CONTENT)
             return
         packer = zlib.compressobj(wbits=31)
         try:
@@ -103,6 +109,13 @@ def test_a_file_that_cannot_be_had(server: Server, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*file*")) and not list(tmp_path.glob(".*file*"))
 
 
+@pytest.mark.parametrize("path", BROKEN)
+def test_a_connection_that_breaks_leaves_nothing(server: Server, tmp_path: Path, path: str) -> None:
+    with pytest.raises(UserError, match=r"file\.gz cannot be fetched"):
+        LinkedFile(name="file.gz", address=f"{server.address}{path}").fetch(tmp_path / "data")
+    assert not list((tmp_path / "data").iterdir())
+
+
 def test_it_is_kept_beside_the_commit(server: Server) -> None:
     """Fetched once, found again without a network, fetched anew where it has gone."""
     file = LinkedFile(name="whole.txt", address=f"{server.address}/whole")
@@ -121,3 +134,18 @@ def test_it_is_kept_beside_the_commit(server: Server) -> None:
     hub.pin({"acme/script": COMMIT}, may_download=True)
     hub.data_folder("acme/script", [], linked=[file, other])
     assert (folder / "whole.txt").read_bytes() == (folder / "other.txt").read_bytes() == CONTENT
+
+
+def test_what_another_process_still_fetches_is_not_counted(server: Server) -> None:
+    """Its unfinished file grows, and then has another name: who had counted it found the data changed."""
+    hub.pin({"acme/script": COMMIT}, may_download=True)
+    folder = hub.commit_folder("acme/script", COMMIT)
+    slow = LinkedFile(name="long.gz", address=f"{server.address}/long.gz", num_lines=MANY_LINES // 4)
+    fetching = threading.Thread(target=slow.fetch, args=[folder])
+    fetching.start()
+    while not list(folder.glob(".long.gz.*")):
+        assert fetching.is_alive()
+    hub.data_folder("acme/script", [], linked=[LinkedFile(name="whole.txt", address=f"{server.address}/whole")])
+    assert list(hub.files_of("acme/script", COMMIT)) == [str(folder / "whole.txt")]
+    fetching.join()
+    assert not hub.lacking_files("acme/script", COMMIT)

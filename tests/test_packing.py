@@ -249,3 +249,14 @@ def test_functions_of_a_decoder_of_ones_own_keep_their_meaning(
         for file in (f"{name}_decoder.py", "program")
     )
     assert found == wanted != ""
+
+
+@pytest.mark.parametrize("number", [-3, -0.5, -(2**70), 0, 3])
+def test_a_constant_below_0_is_one_number(number: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "NUMBER = 1\n\nprint([NUMBER ** 2, NUMBER.real, -NUMBER, 2 - NUMBER, [1, 2, 3][: int(NUMBER)]])\n"
+    (tmp_path / "squared.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "program"
+    path.write_bytes(pack("squared", {"NUMBER": number}).content)
+    done = subprocess.run([sys.executable, "-I", str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{[number**2, number, -number, 2 - number, [1, 2, 3][: int(number)]]}\n"

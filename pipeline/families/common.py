@@ -71,6 +71,8 @@ def check_modules(target_modules: str) -> None:
     Raises:
         ValueError: neither `all-linear` nor a regular expression.
     """
+    if not target_modules:
+        raise ValueError("target_modules is empty; give all-linear, or a regular expression over names of modules")
     try:
         re.compile(target_modules)
     except re.error as error:

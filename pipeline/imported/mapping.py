@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +72,8 @@ class Mapped:
 def _number(name: str) -> Callable[[Hyperparameters], int | float]:
     def read(hyperparameters: Hyperparameters) -> int | float:
         value = hyperparameters.get(name)
-        if not isinstance(value, int | float):
+        is_no_number = isinstance(value, float) and not math.isfinite(value)  # JSON by Python has NaN and Infinity
+        if is_no_number or not isinstance(value, int | float):
             raise UserError(f"{name!r} must be a number, or true or false; {value!r} given")
         return value
 

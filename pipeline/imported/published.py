@@ -13,9 +13,7 @@ LARGEST = 10**18
 """Of a whole number: shards have 64 bits for it."""
 
 _COLUMNS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "experiment_name": ("text", lambda value: isinstance(value, str) and value != ""),
-    "dataset_name": ("text", lambda value: isinstance(value, str) and value != ""),
-    "model_name": ("text", lambda value: isinstance(value, str) and value != ""),
+    **dict.fromkeys(("experiment_name", "dataset_name", "model_name"), ("text", lambda value: _is_text(value))),
     "performance": ("a number from 0 to 100", lambda value: _is_number(value) and 0 <= value <= 100),
     "bits": ("a whole number from 0 to 10^18", lambda value: _is_whole(value) and 0 <= value <= LARGEST),
     "seed": ("a whole number up to 10^18", lambda value: _is_whole(value) and abs(value) <= LARGEST),
@@ -88,6 +86,11 @@ def _row(line: int, content: str, place: str) -> PublishedRow:
         seed=values["seed"],
         hyperparameters=values["strategy_hparams"],
     )
+
+
+def _is_text(value: Any) -> bool:
+    """Not halves of characters either, which JSON knows and no file of ours can hold."""
+    return isinstance(value, str) and value.encode(errors="ignore").decode() == value != ""
 
 
 def _is_whole(value: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline import catalog
 from pipeline.errors import GridError, UserError, unknown_name
+from pipeline.files import placed
 from pipeline.make_data.layout import made_folder
 from pipeline.make_data.verifiers import VERIFIERS
 from pipeline.models import parse_model
@@ -111,7 +112,7 @@ def _teacher(value: Any, folder: Path) -> str:
 
 def _prompts(value: Any, folder: Path) -> str:
     text = text_of(value)
-    path = folder / Path(text).expanduser()
+    path = placed(folder, text)
     if path.is_file():
         return str(path)
     if text.startswith(LOCAL) or not HUB_PROMPTS.fullmatch(text):
@@ -130,7 +131,7 @@ def _test_tasks(value: Any, folder: Path) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise UserError(f"a list of tasks is wanted, such as [ifeval]; {shown(value)} given")
     sources = [text_of(item) for item in value]
-    files = [str((folder / Path(source).expanduser()).resolve()) for source in sources]
+    files = [str(placed(folder, source).resolve()) for source in sources]
     named = [file if file.endswith((".yaml", ".yml")) else source for source, file in zip(sources, files, strict=True)]
     for source in named:
         catalog.task(source)
@@ -158,7 +159,7 @@ def _number(most: float) -> Callable[[Any, Path], float]:
 
 
 def _out(value: Any, folder: Path) -> Path:
-    out = (folder / Path(text_of(value)).expanduser()).resolve()
+    out = placed(folder, text_of(value)).resolve()
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; name a folder, which is made if it is not there")
     return out

@@ -50,10 +50,17 @@ def prepare_prompts(config: DataConfig) -> Prepared:
         rows += 1
         try:
             prompt = verifier.read(row)
+            "".join(prompt).encode()
         except UserError:
             raise
+        except UnicodeEncodeError:
+            without["half of a character (a lone surrogate) in the text"] += 1
+            continue
         except ValueError as error:
             without[str(error)] += 1
+            continue
+        except (TypeError, AttributeError, OverflowError, RecursionError):
+            without["a value of another kind than is read there"] += 1
             continue
         if any(marker in prompt.prompt for marker in CHAT_MARKERS):
             without["a marker of chat templates in the text"] += 1

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.cell import canonical_json
 from pipeline.errors import UserError, unknown_name
+from pipeline.files import placed
 from pipeline.models.catalogue import CHECKPOINTS
 from pipeline.models.label import LOADINGS, Label, split_label
 
@@ -135,7 +136,7 @@ def parse_model(label: str, base_folder: Path) -> ModelSpec:
 
 
 def _local(label: str, parts: Label, base_folder: Path) -> ModelSpec:
-    path = (base_folder / Path(parts.name).expanduser()).resolve()
+    path = placed(base_folder, parts.name).resolve()
     if not path.exists():
         raise UserError(f"model {label!r}: there is no file or folder {path}")
     if path.is_dir() and not (path / "config.json").is_file():

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ def stage(spec: ModelSpec) -> StagedModel:
         _check_config(spec, whole)
         _check_tokenizer(spec, whole)
         parameters = _num_parameters(whole)
+        if spec.random_seed is None and find_spec("torch"):  # a machine that only fetches may have no torch
+            _whole_model(spec.label, whole, device_map="meta")
         if spec.loading is not None:
             _LOAD[spec.loading](spec, whole, folder)
             _keep_only_staged_files(folder)
@@ -105,16 +108,12 @@ def _from_gguf(spec: ModelSpec, folder: Path) -> None:
 
 def _from_gguf_file(path: Path, folder: Path) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoTokenizer, GgufConfig
 
+    # Without `dequantize` the weights may stay packed, and packed weights cannot be saved.
+    settings = {"quantization_config": GgufConfig(dequantize=True), "dtype": torch.float32}
+    model = _whole_model(path, path.parent, gguf_file=path.name, **settings)
     with _loading(path):
-        # Without `dequantize` the weights may stay packed, and packed weights cannot be saved.
-        model = AutoModelForCausalLM.from_pretrained(
-            path.parent,
-            gguf_file=path.name,
-            quantization_config=GgufConfig(dequantize=True),
-            dtype=torch.float32,
-        )
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     _save(model, tokenizer, folder)
 
@@ -122,10 +121,10 @@ def _from_gguf_file(path: Path, folder: Path) -> None:
 def _from_folder(spec: ModelSpec, folder: Path) -> None:
     source = Path(spec.source)
     if not any(source.glob("*.safetensors")):
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoTokenizer
 
+        model = _whole_model(source, source, dtype="auto")
         with _loading(source):
-            model = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
             tokenizer = AutoTokenizer.from_pretrained(source)
         _save(model, tokenizer, folder)
         return
@@ -195,8 +194,33 @@ def _load_nf4(spec: ModelSpec, whole: Path, folder: Path) -> None:
 _LOAD = {"nf4": _load_nf4}
 
 
+def _whole_model(source: object, folder: Path, **options: Any) -> Any:
+    """The model of a folder, with every weight that its configuration asks for.
+
+    transformers draws those that are missing at random, anew in each process: no two programs would be of one model.
+
+    Args:
+        source: what it is made of, for messages.
+        folder: holds the files.
+        options: of `from_pretrained`; with `device_map="meta"` no weight is read.
+
+    Raises:
+        UserError: it cannot be loaded, or weights are missing.
+    """
+    from transformers import AutoModelForCausalLM
+
+    with _loading(source):
+        model, found = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
+    if missing := sorted(found["missing_keys"]):
+        raise UserError(
+            f"{source} lacks {len(missing)} of the weights that its config.json asks for, such as {missing[0]}, and "
+            "transformers would draw them at random; give a causal language model with all of its weights"
+        )
+    return model
+
+
 @contextmanager
-def _loading(source: Path) -> Iterator[None]:
+def _loading(source: object) -> Iterator[None]:
     """Makes one clear error of all that transformers can raise for files that are not what they should be."""
     try:
         yield
@@ -229,13 +253,34 @@ def _keep_only_loaded_weights(folder: Path) -> None:
         loaded = {WEIGHTS}
         index.unlink(missing_ok=True)
     elif index.is_file():
-        loaded = set(json.loads(index.read_text())["weight_map"].values())
+        loaded = _files_of_index(index)
     else:
         found = ", ".join(sorted(path.name for path in folder.glob("*.safetensors")))
         raise UserError(f"there is neither {WEIGHTS} nor {WEIGHTS_INDEX}, by which transformers finds weights; {found}")
     for path in folder.glob("*.safetensors"):
         if path.name not in loaded:
             path.unlink()
+
+
+def _files_of_index(index: Path) -> set[str]:
+    """The files that an index of weights names.
+
+    Raises:
+        UserError: it is none, or a file that it names is not beside it.
+    """
+    try:
+        named = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+        if not named:
+            raise ValueError("no file")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{WEIGHTS_INDEX} does not tell which files hold the weights; fetch it again") from error
+    lacking = sorted(named - {path.name for path in index.parent.iterdir()})
+    if lacking:
+        raise UserError(
+            f"{len(lacking)} of {len(named)} files of weights that {WEIGHTS_INDEX} names are not there, such as "
+            f"{lacking[0]}; fetch them, too"
+        )
+    return named
 
 
 def _check_tokenizer(spec: ModelSpec, folder: Path) -> None:

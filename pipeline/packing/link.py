@@ -36,7 +36,7 @@ def link(decoder: str, constants: Mapping[str, Constant], parts: Mapping[str, st
         raise ValueError(f"{decoder} takes {sorted(linked.placeholders)}, not {sorted(constants)}")
     module = _Inline(constants).visit(ast.Module([*linked.imports.values(), *linked.functions.values(), *main], []))
     module = without_single_calls(_specialise(module), linked.functions)
-    short = _Shorten(module).visit(module)
+    short = _Negative().visit(_Shorten(module).visit(module))
     return ast.unparse(ast.fix_missing_locations(short))
 
 
@@ -164,6 +164,16 @@ class _Inline(ast.NodeTransformer):
         is_placed = isinstance(node.slice, ast.Slice) and isinstance(node.slice.lower, ast.Name)
         self.generic_visit(node)
         return node.value if is_placed and ast.unparse(node.slice) == "0:" else node
+
+
+class _Negative(ast.NodeTransformer):
+    """Writes numbers below 0 with a minus of their own, for the square of the constant -3 is not `-3 ** 2`."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        value = node.value
+        if isinstance(value, (int, float)) and repr(value).startswith("-"):
+            return ast.UnaryOp(ast.USub(), ast.Constant(-value))
+        return node
 
 
 def _specialise(module: ast.Module) -> ast.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,14 +31,17 @@ PAIRS = LinkedFile(
 def _archive_rows(split: str, path: Path) -> Iterator[Row]:
     """The sentences of a split, which lie line by line in one file a language."""
     columns = []
-    with tarfile.open(path) as archive:
-        names = archive.getnames()
-        for language in ("eng_Latn", "fra_Latn"):
-            end = f"flores200_dataset/{split}/{language}.{split}"
-            file = next((archive.extractfile(name) for name in names if name.endswith(end)), None)
-            if file is None:
-                raise ValueError(f"it holds no {end}")
-            columns.append(file.read().decode().removesuffix("\n").split("\n"))
+    try:
+        with tarfile.open(path) as archive:
+            names = archive.getnames()
+            for language in ("eng_Latn", "fra_Latn"):
+                end = f"flores200_dataset/{split}/{language}.{split}"
+                file = next((archive.extractfile(name) for name in names if name.endswith(end)), None)
+                if file is None:
+                    raise ValueError(f"it holds no {end}")
+                columns.append(file.read().decode().removesuffix("\n").split("\n"))
+    except (tarfile.TarError, zlib.error) as error:
+        raise ValueError(f"it is no whole tar archive ({error})") from error
     for english, french in zip(*columns, strict=True):
         yield {"en": english, "fr": french}
 

@@ -29,6 +29,8 @@ from pipeline.yaml_values import Document, shown
 FORMAT = 3
 """Raise it when the score of the same file could change: it is part of the version of every such task."""
 
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
+"""It names files, too."""
 REQUIRED = (*("name", "template", "target", *SPLITS), "metrics", "max_new_tokens", "instruction", "licence")
 OPTIONAL = ("scorer", "stop", "copy_field")
 
@@ -174,8 +176,8 @@ class _Reader:
 
     def _name(self) -> str:
         name = self._text("name")
-        if name and not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
-            self.wrong("name", f"{name!r} may hold only small letters, digits, - and _")
+        if name and not NAME.fullmatch(name):
+            self.wrong("name", f"{name!r} may hold only small letters, digits, - and _, at most 100")
         if name in self.taken:
             self.wrong("name", f"{name!r} is the name of a packaged task")
         return name
@@ -195,7 +197,7 @@ class _Reader:
             return []
         if not fields:
             self.wrong("template", "it holds no field such as {question}")
-        elif not parts[0][0]:
+        elif not parts[0][0].strip(" "):
             self.wrong("template", "it must start with literal text, such as 'Question: '")
         elif parts[0][1] is None:
             self.wrong("template", "before its first field it may hold no doubled braces")
@@ -255,6 +257,11 @@ class _Reader:
                     f"its columns: {', '.join(rows[absent - 1])}",
                 )
                 rows = []
+            elif halved := next(
+                (number for number, row in enumerate(rows, start=1) if not _is_text(row[column])), None
+            ):
+                self.wrong(split, f"row {halved} of {name} has half of a character (a lone surrogate) in {column!r}")
+                rows = []
         examples = (
             Example(input={field: str(row[field]) for field in fields}, target=str(row[target])) for row in rows
         )
@@ -289,6 +296,15 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def _is_value(value: object) -> bool:
     return (isinstance(value, str) and bool(value.strip())) or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value can be written: JSON knows halves of characters, and UTF-8 does not."""
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _identity(example: Example) -> str:

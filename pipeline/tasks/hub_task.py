@@ -93,7 +93,13 @@ class HubTask(ABC):
         key = self._key()
         if key not in self._splits:
             rows = {name: self.rows(name) for name in self.sources}
-            splits = {split: tuple(items) for split, items in self.make_splits(rows).items()}
+            try:
+                splits = {split: tuple(items) for split, items in self.make_splits(rows).items()}
+            except (TypeError, AttributeError) as error:
+                raise UserError(
+                    f"{self.name}: a row of {' or '.join(self.hub_repos)} has no value, or one of another kind, where "
+                    f"the task reads one ({error}); fetch the file again, or mend the local copy"
+                ) from error
             for split in SPLITS:
                 if not splits[split]:
                     raise UserError(f"{self.name}: the {split} split has no items; the data hold too few for it")

@@ -137,10 +137,16 @@ def _test(local: str | None, commit: str | None) -> tuple[Example, ...]:
         commit: that must be read.
     """
     rows = _test_rows(is_free=local is None and commit is None)
-    examples = [
-        Example(input={"prompt": row["prompt"]}, target=Instructions.of(row["ids"], row["arguments"]).text())
-        for row in rows
-    ]
+    try:
+        examples = [
+            Example(input={"prompt": row["prompt"]}, target=Instructions.of(row["ids"], row["arguments"]).text())
+            for row in rows
+        ]
+    except (TypeError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"ifeval: a row of {HUB_REPO} has no list of instructions with as many kwargs ({error}); fetch the file "
+            "again, or mend the local copy"
+        ) from error
     if local is None and not _is_published(examples):
         raise UserError(
             f"this is not {HUB_REPO} as it was published, {NUM_PROMPTS} prompts with {NUM_INSTRUCTIONS} instructions: "

@@ -167,7 +167,8 @@ def _text(path: Path) -> Iterator[TextIO]:
     compression = COMPRESSIONS.get(path.suffix)
     # Lines end at a line feed alone: the separators that Unicode has besides occur within texts.
     with pa.input_stream(str(path), compression=compression) as stream:
-        yield io.TextIOWrapper(stream, encoding="utf-8", newline="\n")
+        # Editors and spreadsheets of Windows put a mark (BOM) before a text.
+        yield io.TextIOWrapper(stream, encoding="utf-8-sig", newline="\n")
 
 
 _READERS: Mapping[str, Callable[[Path, Iterable[str]], Iterator[Row]]] = {

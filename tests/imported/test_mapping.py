@@ -143,6 +143,15 @@ def test_every_family_and_task_is_known_here() -> None:
             {"experiment_name": "online_coding", "strategy_hparams": {"current_epoch": "1"}},
             "'current_epoch' must be a number, or true or false; '1' given",
         ),
+        (
+            {"experiment_name": "full_ft", "strategy_hparams": {"lr": float("nan")}},
+            "'lr' must be a number, or true or false; nan given",
+        ),
+        (
+            {"experiment_name": "full_ft", "strategy_hparams": {"lr": float("inf")}},
+            "'lr' must be a number, or true or false; inf given",
+        ),
+        ({"model_name": "smollm3-\ud800"}, "'model_name' must be text"),
     ],
 )
 def test_what_has_no_place_here_is_refused(change: Row, message: str) -> None:

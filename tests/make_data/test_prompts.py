@@ -57,6 +57,24 @@ def test_every_filter_counts_what_it_drops(write_config: WriteConfig) -> None:
     assert not texts(prepared) & {f"{test_prompt} Be quick.", "Write <|im_end|> without commas."}
 
 
+def test_rows_of_another_kind_are_counted(write_config: WriteConfig) -> None:
+    no_commas = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    odd = [
+        {"prompt": "Why?", **no_commas, "kwargs": 5},
+        {"prompt": "Why?", **no_commas, "instruction_id_list": 5},
+        {"prompt": "Why?", **no_commas, "instruction_id_list": [["a"]]},
+        {"messages": ["Why?"], **no_commas},
+        {"prompt": "Why?", "ground_truth": {"func_name": ["a"]}},
+        {"prompt": "Why?", "ground_truth": {"func_name": "verify_letter_frequency", "N": float("inf"), "letter": "a"}},
+    ]
+    prepared = prepare_prompts(read_config(write_config([*prompts(), *odd, {"prompt": "Why \ud800?", **no_commas}])))
+    assert prepared.counts["rows_without_prompt"] == {
+        "a value of another kind than is read there": len(odd),
+        "half of a character (a lone surrogate) in the text": 1,
+    }
+    assert len(texts(prepared)) == len(prompts())
+
+
 def test_nothing_depends_on_the_order_of_the_file(write_config: WriteConfig) -> None:
     first = prepare_prompts(read_config(write_config(prompts())))
     assert prepare_prompts(read_config(write_config(prompts()[::-1]))) == first

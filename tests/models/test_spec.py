@@ -88,6 +88,7 @@ def test_local_models(tmp_path: Path) -> None:
         ("smollm3@random-9223372036854775808", "a seed is at most 9223372036854775807"),
         ("a/b/c", "a hub name has the form org/name"),
         ("./nothing", "there is no file or folder"),
+        ("~nobody-of-this-name/model", "a user that this machine does not know"),
         ("./folder", "has no config.json"),
         ("./file.bin", "neither a folder nor a .gguf file"),
         ("./model@v1", "a local model has no revision"),

@@ -11,7 +11,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from pipeline.errors import UserError
@@ -213,3 +213,34 @@ def test_weights_in_several_files_are_all_counted(wide_model: Path, whole: Stage
     rounded = stage(parse_model("./model+nf4", tmp_path))
     assert "model.safetensors.index.json" not in {path.name for path in rounded.folder.iterdir()}
     assert rounded.parameters == whole.parameters
+
+
+def test_weights_in_several_files_must_all_be_there(wide_model: Path, cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    LlamaForCausalLM.from_pretrained(wide_model).save_pretrained(folder, max_shard_size="200KB")
+    AutoTokenizer.from_pretrained(wide_model).save_pretrained(folder)
+    last = max(folder.glob("model-*.safetensors"))
+    last.unlink()
+    with pytest.raises(UserError, match=rf"1 of \d files of weights .* are not there, such as {last.name}"):
+        stage(parse_model("./model", tmp_path))
+    for content in ("{", "[]", "{}", '{"weight_map": 1}', '{"weight_map": {}}'):
+        (folder / "model.safetensors.index.json").write_text(content)
+        with pytest.raises(UserError, match=r"index\.json does not tell which files"):
+            stage(parse_model("./model", tmp_path))
+
+
+@pytest.mark.parametrize("is_safe", [True, False])
+def test_weights_that_would_be_drawn_at_random_are_refused(
+    wide_model: Path, cache: Path, tmp_path: Path, is_safe: bool
+) -> None:
+    """As of an embedding model, which has no matrix for the logits, or of a configuration with one layer more."""
+    folder = shutil.copytree(wide_model, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    del weights["lm_head.weight"]
+    if is_safe:
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    else:
+        (folder / "model.safetensors").unlink()
+        torch.save(weights, folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"lacks 1 of the weights .* such as lm_head\.weight"):
+        stage(parse_model("./model", tmp_path))

@@ -128,6 +128,14 @@ def test_an_archive_without_the_languages(local_hub: Any) -> None:
         FloresEnFr().split("test")
 
 
+@pytest.mark.parametrize("content", [b"<html>Please log in</html>", gzip.compress(b"no archive")], ids=["page", "gzip"])
+def test_what_is_no_archive(local_hub: Any, content: bytes) -> None:
+    mined(local_hub, range(10_000, 10_005))
+    local_hub.path("facebook/flores/flores200_dataset.tar.gz").write_bytes(content)
+    with pytest.raises(UserError, match=r"flores200_dataset\.tar\.gz cannot be read: it is no whole tar archive"):
+        FloresEnFr().split("test")
+
+
 @pytest.mark.parametrize(("metric", "options"), [("bleu", []), ("chrf++", ["--chrf-word-order", "2"])])
 def test_corpus_scores_are_those_of_sacrebleu(tmp_path: Path, metric: str, options: list[str]) -> None:
     """Its own command line on the same lines, its signature included."""

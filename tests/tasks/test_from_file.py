@@ -149,6 +149,7 @@ def test_six_mistakes_in_one_message(tmp_path: Path) -> None:
         ("Country: {", "A task.\\nCountry: {", r"before its first field it may not hold the stop text '\n'"),
         ("{country}\\nCapital:", "{contry}\\nCapital:", "no text or whole number in the column 'contry'"),
         ("Country: {country}\\nCapital:", "{country} has", "must start with literal text"),
+        ("Country: {country}", " {country}", "must start with literal text"),
         ("Country: {country}", "Country:", "holds no field"),
         ("Country: {country}", "{capital} {country}", "gives away the target column"),
         ("Country: {country}", "Country: {country!r}", "plain names of columns"),
@@ -164,6 +165,7 @@ def test_six_mistakes_in_one_message(tmp_path: Path) -> None:
         ("scorer: exact", "scorer: exact\nscorer: exact", "given twice"),
         ("name: capitals", "name: Capital Cities", "may hold only small letters"),
         ("name: capitals", "name: 7", "text is wanted"),
+        ("name: capitals", f"name: {'x' * 101}", "at most 100"),
         ("test.parquet", "test.csv", "neither .jsonl"),
         ("test.parquet", "train.jsonl", "inputs also occur in test"),
         ("test.parquet", "capitals.jsonl", "No such file"),
@@ -179,7 +181,8 @@ def test_each_mistake(tmp_path: Path, old: str, new: str, words: str) -> None:
     ("line", "words"),
     [("{", "line 21 of train.jsonl is not JSON"), ("[1]", "line 21 of train.jsonl is no JSON object"),
      ("[" * 100_000, "line 21 of train.jsonl is not JSON"),
-     ('{"country": null, "capital": "x"}', "row 21 of train.jsonl")],
+     ('{"country": null, "capital": "x"}', "row 21 of train.jsonl"),
+     (r'{"country": "\ud800", "capital": "x"}', "row 21 of train.jsonl has half of a character .* in 'country'")],
 )  # fmt: skip
 def test_broken_rows(tmp_path: Path, line: str, words: str) -> None:
     path = write(tmp_path)

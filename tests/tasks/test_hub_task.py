@@ -12,7 +12,9 @@ import pytest
 from pipeline import hub
 from pipeline.errors import UserError
 from pipeline.protocols import Example, Split
+from pipeline.tasks.gsm8k import Gsm8k
 from pipeline.tasks.hub_task import HubTask, Rows, Source
+from pipeline.tasks.lima import Lima
 from pipeline.tasks.rows import Layout
 from pipeline.tasks.splits import carve, example_text
 
@@ -112,6 +114,16 @@ def test_too_few_rows(local_hub: Any) -> None:
     local_hub.json_lines("acme/words/words.jsonl", words(3))
     with pytest.raises(UserError, match=r"words: the \w+ split has no items"):
         Words().split("train")
+
+
+@pytest.mark.parametrize("repo", ["openai/gsm8k", "GAIR/lima"])
+def test_a_row_without_a_value_is_told_in_one_message(local_hub: Any, repo: str) -> None:
+    local_hub.json_lines("openai/gsm8k/main/train.jsonl", [{"question": f"{n}?", "answer": None} for n in range(30)])
+    local_hub.json_lines("openai/gsm8k/main/test.jsonl", [{"question": "Why?", "answer": "#### 1"}])
+    local_hub.json_lines("GAIR/lima/train.jsonl", [{"conversations": [f"Ask {n}?", None]} for n in range(30)])
+    task: HubTask = {"openai/gsm8k": Gsm8k, "GAIR/lima": Lima}[repo]()
+    with pytest.raises(UserError, match=f"a row of {repo} has no value, or one of another kind"):
+        task.split("train")
 
 
 class TestLocalFolder:

@@ -70,6 +70,16 @@ class TestPublishedPrompts:
     def test_no_prompt_ends_an_answer(self) -> None:
         assert not [item for item in TASK.split("test") if TASK.stop in item.input["prompt"]]
 
+    @pytest.mark.parametrize("kwargs", [None, [{}, {}], [5]])
+    def test_a_broken_row_of_a_local_copy(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kwargs: Any) -> None:
+        path = tmp_path / HUB_REPO / "data.jsonl"
+        path.parent.mkdir(parents=True)
+        row = {"prompt": "Why?", "instruction_id_list": ["punctuation:no_comma"], "kwargs": kwargs}
+        path.write_text(json.dumps(row))
+        monkeypatch.setenv(hub.LOCAL_VARIABLE, str(tmp_path))
+        with pytest.raises(UserError, match="no list of instructions with as many kwargs"):
+            TASK.split("test")
+
     def test_a_local_copy_of_the_hub_has_nulls(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """In a file of columns an instruction has all arguments there are, most of them null."""
         rows = [json.loads(item.target) | {"prompt": item.input["prompt"]} for item in TASK.split("test")]

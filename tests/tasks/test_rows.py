@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import json
@@ -36,6 +37,8 @@ def parquet() -> bytes:
         ("a.jsonl.gz", gzip.compress(JSON_LINES)),
         ("a.jsonl.zst", pa.compress(JSON_LINES, codec="zstd", asbytes=True)),
         ("a.json", json.dumps(ROWS).encode()),
+        ("a.mark.json", codecs.BOM_UTF8 + json.dumps(ROWS).encode()),
+        ("a.mark.jsonl", codecs.BOM_UTF8 + JSON_LINES),
         ("a.json.gz", gzip.compress(json.dumps(ROWS).encode())),
     ],
     # The bytes themselves would be names that differ from process to process: gzip writes the time.
@@ -50,6 +53,11 @@ def test_csv_with_quotes_and_line_breaks(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b'text,other\r\n"He said ""no"",\nand left",1\r\nplain,2\r\n')
     rows = list(read_rows(tmp_path, [Layout(pattern="*.csv", columns={"said": "text"})]))
     assert rows == [{"said": 'He said "no",\nand left'}, {"said": "plain"}]
+
+
+def test_csv_behind_a_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(codecs.BOM_UTF8 + b"text,other\r\none,1\r\n")
+    assert list(read_rows(tmp_path, [Layout(pattern="*.csv", columns={"said": "text"})])) == [{"said": "one"}]
 
 
 def test_tsv_has_no_header_and_no_quotes(tmp_path: Path) -> None:
