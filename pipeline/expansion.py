@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from pipeline import catalog
 from pipeline.cell import Cell, Evaluation, Scalar
 from pipeline.lock import Lock
 from pipeline.models import ModelSpec, parse_model
+from pipeline.protocols import Family
 from pipeline.resources import ResourceRule
 from pipeline.runner.reference_machine import REFERENCE_MACHINE
 
@@ -129,7 +130,7 @@ def cells(grid: Grid, identities: Mapping[str, str | None]) -> list[Cell]:
         grid: the grid.
         identities: digest of the staged folder of each model label; a label that is missing has none yet.
     """
-    families = {entry.family: catalog.family(entry.family).version for entry in grid.programs}
+    families = {entry.family: catalog.family(entry.family) for entry in grid.programs}
     return [
         Cell(
             task=task.name,
@@ -137,8 +138,8 @@ def cells(grid: Grid, identities: Mapping[str, str | None]) -> list[Cell]:
             model=model,
             model_identity=identities.get(model),
             family=entry.family,
-            family_version=families[entry.family],
-            parameters=parameters,
+            family_version=families[entry.family].version,
+            parameters=_identifying(families[entry.family], parameters),
             budget_bytes=budget,
             seed=seed,
             evaluation=grid.evaluation,
@@ -146,6 +147,18 @@ def cells(grid: Grid, identities: Mapping[str, str | None]) -> list[Cell]:
         )
         for task, model, entry, parameters, budget, seed in points(grid)
     ]
+
+
+def all_parameters(cell: Cell) -> dict[str, Scalar]:
+    """Parameters of a cell with those that are no part of its identity."""
+    whole = catalog.family(cell.family).parameters(**cell.parameters)
+    return {it.name: getattr(whole, it.name) for it in fields(whole)}
+
+
+def _identifying(family: Family, parameters: Mapping[str, Scalar]) -> Mapping[str, Scalar]:
+    """Without those that were added to the family and have their defaults."""
+    defaults = {name: getattr(family.parameters, name) for name in getattr(family, "added", ())}
+    return {name: value for name, value in parameters.items() if name not in defaults or value != defaults[name]}
 
 
 def points(

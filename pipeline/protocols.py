@@ -168,6 +168,9 @@ class Family(Protocol):
 
     A family whose programs write to the linear layers of the base model has one more method,
     `changes_base(parameters) -> bool`: whether they do with these. Weights of 4 bits cannot be changed.
+
+    A family that got a parameter after it had made programs names it in one more attribute, `added: tuple[str, ...]`.
+    At its default such a parameter is no part of the identity of a cell: what was made without it stays.
     """
 
     name: str

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from pipeline.cell import Cell, format_bytes
 from pipeline.errors import HELD_AFTER_ATTEMPTS, InvalidShardError
-from pipeline.expansion import Exclusion, Grid, cells
+from pipeline.expansion import Exclusion, Grid, all_parameters, cells
 from pipeline.groups import group_ids
 from pipeline.leases import leased
 from pipeline.rows import read_row
@@ -287,5 +287,5 @@ def _without(cell: Cell) -> Exclusion:
         family=(cell.family,),
         budget=() if cell.budget_bytes is None else (cell.budget_bytes,),
         seed=() if cell.seed is None else (cell.seed,),
-        parameters={name: (value,) for name, value in cell.parameters.items()},
+        parameters={name: (value,) for name, value in all_parameters(cell).items()},
     )

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.cell import Cell, Evaluation
 from pipeline.errors import GridError, UserError
+from pipeline.expansion import all_parameters
 from pipeline.grid import Grid, cells, find_grid, read_grid
 
 ReadText = Callable[[str], Grid]
@@ -179,6 +180,19 @@ def test_exclude_by_parameters(read: ReadText) -> None:
         ("subset", "all", 1e-3),
         ("icl", None, None),
     ]
+
+
+def test_a_parameter_that_was_added_to_a_family_changes_no_older_cell(read: ReadText) -> None:
+    entry, identities = "{family: gains, kept: 99, examples: 8%s}", {"smollm2-135m": "a" * 64}
+    (before,) = cells(read(programs(entry % "")), identities)
+    assert "beams" not in before.parameters and "beams" not in before.label
+    greedy, searched = cells(read(programs(entry % ", beams: [1, 2]")), identities)
+    assert greedy.cell_id == before.cell_id != searched.cell_id
+    assert searched.parameters == {**before.parameters, "beams": 2}
+    assert all_parameters(before) == {**before.parameters, "beams": 1}
+    for beams, left in ((1, searched), (2, greedy)):
+        grid = read(programs(entry % ", beams: [1, 2]", rest=f"exclude: [{{beams: {beams}}}]"))
+        assert cells(grid, identities) == [left]
 
 
 @pytest.mark.parametrize(

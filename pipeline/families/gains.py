@@ -98,6 +98,7 @@ class Gains:
     size = "kept"
     has_seed = True
     shared = ("rounded_epochs", "rounded_lr", "rounded_decay", "beams")
+    added = ("beams",)
     trains_in_team = False
     decoder = "pipeline.decoders.gains"
     with_matrices = False
@@ -197,7 +198,7 @@ class Gains:
         from pipeline.coding.ternary import code_signs, largest, nearest_kept
 
         magnitudes = np.sort(np.abs(numbers))[::-1]
-        beams: Any = cell.parameters["beams"]
+        beams = self.parameters(**cell.parameters).beams
         parts, more = (SEARCH, {"BEAMS": beams}) if beams > 1 else ({}, {})
 
         def packed(kept: int) -> Packed:

@@ -42,7 +42,7 @@ def print_reduction(reduction: Reduction, console: Console) -> None:
     dominance = _by_task(reduction.dominance.to_pylist())
     if reduction.select == "test":
         console.print("[bold]selected on the test split[/bold]: scores are optimistic and have no intervals\n")
-    varying = varying_parameters(reduction.distinct_points(["family", "parameters"]))
+    varying = varying_parameters(reduction.distinct_points(["family", "parameters", "status"]))
     origins = {(row["task"], row["status"] == schema.IMPORTED) for row in reduction.distinct_points(["task", "status"])}
     for key in sorted(origins):
         if key not in frontier:
@@ -62,11 +62,16 @@ def print_reduction(reduction: Reduction, console: Console) -> None:
 
 def varying_parameters(points: Iterable[Row]) -> dict[str, set[str]]:
     """Parameters that programs of one family differ in, by family: the others would say the same on every line."""
-    values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    found: dict[tuple[str, bool], set[str]] = defaultdict(set)
     for row in points:
-        for name, value in json.loads(row["parameters"] or "{}").items():
-            values[row["family"]][name].add(repr(value))
-    return {family: {name for name, seen in of_family.items() if len(seen) > 1} for family, of_family in values.items()}
+        found[row["family"], row["status"] == schema.IMPORTED].add(row["parameters"] or "{}")
+    varying: dict[str, set[str]] = defaultdict(set)
+    for (family, _), texts in found.items():
+        settings = [json.loads(text) for text in texts]
+        names = {name for parameters in settings for name in parameters}
+        # One that was added to the family stands only where it is not the default.
+        varying[family] |= {name for name in names if len({repr(it.get(name)) for it in settings}) > 1}
+    return varying
 
 
 def frontier_tables(rows: Iterable[Row], varying: Mapping[str, set[str]]) -> list[Table]:

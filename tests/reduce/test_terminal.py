@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from pipeline.reduce import Reduction, reduce_studies
-from pipeline.reduce.terminal import contrast_lines, dominance_lines, print_reduction
+from pipeline.reduce.terminal import contrast_lines, dominance_lines, print_reduction, varying_parameters
 
 from .conftest import MakeStudy, Row, shard_row
 
@@ -26,7 +26,7 @@ def two_models() -> list[Row]:
             "a", length_bytes=1000, budget_bytes=1024, validation=18, test=17, parameters='{"lr":0.1,"rank":8}', seed=1
         ),
         shard_row("b", **twin, length_bytes=1010, budget_bytes=1024, validation=2, test=3),
-        shard_row("c", task="impossible", status="infeasible"),
+        shard_row("c", task="impossible", status="infeasible", parameters='{"lr":0.1,"rank":8}'),
     ]
 
 
@@ -131,3 +131,9 @@ def test_fits_into_100_columns(make_study: MakeStudy) -> None:
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= 100
     assert any(line.count("from 1000 B") == 5 for line in lines)  # no cell is folded
+
+
+def test_a_parameter_that_some_rows_do_not_have_tells_them_apart() -> None:
+    texts = [('{"kept":9}', "ok"), ('{"kept":9,"beams":2}', "ok"), ('{"numbers":7}', "imported")]
+    rows = [{"family": "gains", "parameters": text, "status": status} for text, status in texts]
+    assert varying_parameters(rows) == {"gains": {"beams"}}
