@@ -19,11 +19,11 @@ from pipeline.cell import Cell
 from pipeline.cluster.submit import plan_after_look
 from pipeline.earlier import earlier_programs
 from pipeline.errors import GridError
-from pipeline.grid import read_grid
+from pipeline.grid import cells, read_grid
 from pipeline.leases import lease, this_owner
 from pipeline.plan import Plan, check_grid, make_plan
 from pipeline.run import run_grid
-from pipeline.search import FINALISTS, FIRST_ITEMS, outcomes
+from pipeline.search import FINALISTS, FIRST_ITEMS, _without, outcomes
 from pipeline.store import Study
 from tests.small_shards import shard_row
 from tests.test_plan import fail, stage
@@ -333,3 +333,16 @@ def read(study: Study) -> list[dict[str, Any]]:
     from pipeline.shards import read_shard
 
     return [read_shard(path, path.stem) for path in study.shard_files()]
+
+
+def test_what_is_left_out_is_one_candidate_alone(tmp_path: Path) -> None:
+    """Also where a parameter that was added to its family has its default, and so does not stand in the cell."""
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        "study: beams\ntasks: [chain-sum]\nmodels: [smollm2-135m]\n"
+        "programs: [{family: gains, kept: 9, examples: 8, beams: [1, 2]}]\n"
+    )
+    grid = read_grid(path)
+    greedy, searched = cells(grid, {})
+    for lost, left in ((greedy, searched), (searched, greedy)):
+        assert cells(dataclasses.replace(grid, exclude=(_without(lost),)), {}) == [left]
