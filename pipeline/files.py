@@ -134,6 +134,15 @@ def read_patiently(read: Callable[[], T]) -> T:
     return read()
 
 
+def can_be_written(text: str) -> bool:
+    """Whether a file can hold a text: JSON knows halves of characters (lone surrogates), and UTF-8 does not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def placed(folder: Path, path: str) -> Path:
     """The path of what a user named: relative to a folder, from the root, or behind `~`.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.files import can_be_written
 
 LARGEST = 10**18
 """Of a whole number: shards have 64 bits for it."""
@@ -89,8 +90,7 @@ def _row(line: int, content: str, place: str) -> PublishedRow:
 
 
 def _is_text(value: Any) -> bool:
-    """Not halves of characters either, which JSON knows and no file of ours can hold."""
-    return isinstance(value, str) and value.encode(errors="ignore").decode() == value != ""
+    return isinstance(value, str) and value != "" and can_be_written(value)
 
 
 def _is_whole(value: Any) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from pipeline.cell import canonical_json
 from pipeline.errors import GridError, UserError, unknown_name
+from pipeline.files import can_be_written
 from pipeline.protocols import SPLITS, Example, Split, Task
 from pipeline.tasks.answers import final_answer
 from pipeline.tasks.rows import file_rows
@@ -258,7 +259,7 @@ class _Reader:
                 )
                 rows = []
             elif halved := next(
-                (number for number, row in enumerate(rows, start=1) if not _is_text(row[column])), None
+                (number for number, row in enumerate(rows, start=1) if not can_be_written(str(row[column]))), None
             ):
                 self.wrong(split, f"row {halved} of {name} has half of a character (a lone surrogate) in {column!r}")
                 rows = []
@@ -296,15 +297,6 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def _is_value(value: object) -> bool:
     return (isinstance(value, str) and bool(value.strip())) or (isinstance(value, int) and not isinstance(value, bool))
-
-
-def _is_text(value: object) -> bool:
-    """Whether a value can be written: JSON knows halves of characters, and UTF-8 does not."""
-    try:
-        str(value).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _identity(example: Example) -> str:
