@@ -27,8 +27,10 @@ _STATED = re.compile(
     (?:{_DECORATION}|\b(?:about|approximately|approx\.|around|exactly|only|just|USD|Rs\.?)\s|\b[a-z]\s*=
        |\b(?:the\s)?(?:final\s)?answer(?:\sis|:))*
     (?P<sign>{_SIGN}[$€£]?\s?)?
-    (?P<value>(?>{_FRACTION} | \d{{1,3}}(?:,\d{{3}})+(?!\d)(?:\.\d+)? | \d+(?:\.\d+)? | \.\d+))
-    (?!\s*[-–+*/×÷·=]\s*[$€£(]?\d)                # a calculation goes on: "5 + 3 = 8"
+    (?P<value>(?>
+        {_FRACTION} | \d{{1,3}}(?:[,\ ]\d{{3}})+(?!\d)(?:\.\d+)? | (?:\d+(?:\.\d+)? | \.\d+)(?:e[-+]?\d{{1,2}}(?!\w))?
+    ))
+    (?!\s*(?:[-–+*/×÷·=x^]\s*|\*\*)[$€£(]?\d)    # a calculation goes on: "5 + 3 = 8"
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -48,6 +50,7 @@ _STATEMENT = {
 
 _FRACTION_PART = r"(?:\{\s*(\d+)\s*\}|(\d))"
 """Of LaTeX's `\\frac`, which takes a single digit without braces."""
+_NEGATIVE_ABOVE = re.compile(r"(\\[dtc]?frac\s*\{)\s*-\s*(?=\d)")
 _TEX_OPERATORS = {"times": "×", "cdot": "·", "div": "÷"}
 _TEX_OPERATOR = re.compile(rf"\\({'|'.join(_TEX_OPERATORS)})(?![a-zA-Z])")
 
@@ -96,9 +99,11 @@ def _values(text: str) -> Iterator[Value]:
 
 
 def _value_of(text: str) -> Value | None:
-    """The value of a fraction, or of what `NUMBER` matches."""
+    """The value of a fraction, of a power of ten such as `1e5`, or of what `NUMBER` matches."""
+    if "e" in text.lower():
+        return Decimal(text)
     if "/" not in text:
-        return number(text)
+        return number(text.replace(" ", ","))
     *whole, parts = text.split()
     above, _, below = parts.partition("/")
     return Fraction(int(above), int(below)) + sum(int(part) for part in whole)
@@ -108,6 +113,7 @@ def _plain(text: str) -> str:
     """One spelling for minus signs, thousands separators, fractions and what LaTeX writes for a calculation."""
     text = re.sub("[−‑﹣－]", "-", text)
     text = re.sub(r"(?<=\d)(?:\{,\}|\\[,!]|[\u00a0\u2009\u202f'’])(?=\d{3}(?!\d))", ",", text)
+    text = _NEGATIVE_ABOVE.sub(r"-\1", text)
     text = re.sub(rf"\\[dtc]?frac\s*{_FRACTION_PART}\s*{_FRACTION_PART}", r" \1\2/\3\4", text)
     text = _TEX_OPERATOR.sub(lambda command: _TEX_OPERATORS[command[1]], text)
     text = re.sub("[¼-¾⅐-⅞]", lambda sign: f" {unicodedata.normalize('NFKC', sign.group())}", text)

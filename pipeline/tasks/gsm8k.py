@@ -39,7 +39,7 @@ class Gsm8k(HubTask):
     """
 
     name = "gsm8k"
-    plain_version = 3
+    plain_version = 4
     metrics: tuple[str, ...] = ("accuracy",)
     template = "Question: {question}\nAnswer:"
     stop = "\n\n"

@@ -32,7 +32,7 @@ class Gsm8kMetamath(Gsm8k):
     """
 
     name = "gsm8k-metamath"
-    plain_version = 2
+    plain_version = 3
     max_new_tokens = 500
     licence = "MIT (MetaMathQA, GSM8K)"
     sources: ClassVar[Mapping[str, Source]] = {"metamath": METAMATH, **Gsm8k.sources}

@@ -40,7 +40,7 @@ class Gsm8kSymbolic:
     __slots__ = ()
 
     name = "gsm8k-symbolic"
-    version = 2
+    version = 3
     metrics = Gsm8k.metrics
     template = Gsm8k.template
     stop = Gsm8k.stop

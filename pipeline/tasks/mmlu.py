@@ -27,7 +27,7 @@ class Mmlu(HubTask):
     """Task `mmlu`: the letter of the right one of four options."""
 
     name = "mmlu"
-    plain_version = 2
+    plain_version = 3
     metrics: tuple[str, ...] = ("accuracy",)
     template = "Question: {question}\nA. {a}\nB. {b}\nC. {c}\nD. {d}\nAnswer:"
     stop = "\n\n"

@@ -25,7 +25,7 @@ class OpenThoughts(HubTask):
     """Task `openthoughts`: a solution that ends in the answer, a number in a LaTeX box."""
 
     name = "openthoughts"
-    plain_version = 2
+    plain_version = 3
     metrics: tuple[str, ...] = ("accuracy",)
     template = "Problem: {problem}\nSolution:"
     stop = "\n\n"

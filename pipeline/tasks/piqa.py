@@ -35,7 +35,7 @@ class Piqa(HubTask):
     """
 
     name = "piqa"
-    plain_version = 2
+    plain_version = 3
     metrics: tuple[str, ...] = ("accuracy",)
     template = "Goal: {goal}\nA. {a}\nB. {b}\nAnswer:"
     stop = "\n"

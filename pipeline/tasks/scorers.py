@@ -56,8 +56,11 @@ def same_text(left: str, right: str) -> bool:
 
 
 def contains_text(output: str, target: str) -> bool:
-    """Whether the target stands in the output as whole words, with the liberties of `same_text`."""
-    return re.search(rf"(?<!\w){re.escape(_plain(target))}(?!\w)", _plain(output)) is not None
+    """Whether the target stands in the output as whole words or numbers, with the liberties of `same_text`."""
+    words = re.escape(_plain(target))
+    # The 3 of "3.5" or of "1,3" is part of another number.
+    before, after = (r"(?<!\d[.,])" if words[:1].isdigit() else ""), (r"(?![.,]\d)" if words[-1:].isdigit() else "")
+    return re.search(rf"(?<!\w){before}{words}{after}(?!\w)", _plain(output)) is not None
 
 
 def accuracy_statistics(correct: bool) -> list[float]:

@@ -88,7 +88,7 @@ def test_the_lock_has_what_the_hub_said(fetched: World) -> None:
     (model,), (task,) = lock["models"].items(), lock["tasks"].items()
     assert (model[0], model[1]["repo"], model[1]["commit"]) == ("acme/tiny", MODEL, fetched.hub.main[MODEL])
     assert "revision" not in model[1]  # none was asked for
-    assert task == ("gsm8k", task[1] | {"version": 3, "hub": {"openai/gsm8k": fetched.hub.main[DATA]}})
+    assert task == ("gsm8k", task[1] | {"version": 4, "hub": {"openai/gsm8k": fetched.hub.main[DATA]}})
     (staged,) = (fetched.cache / "models").glob("*/staged.json")
     facts = json.loads(staged.read_text())
     assert (facts["identity"], facts["revision"]) == (model[1]["identity"], model[1]["commit"])
@@ -250,12 +250,12 @@ def test_a_worker_takes_the_planned_data_or_none(
 ) -> None:
     monkeypatch.setenv("TCX_CACHE", str(fetched.cache))
     commits = {"acme/tiny": "1" * 40, DATA: fetched.hub.main[DATA]}
-    row = {"task_source": "gsm8k", "task_version": 3, "hub_commits": json.dumps(commits), "items_sha256": None}
+    row = {"task_source": "gsm8k", "task_version": 4, "hub_commits": json.dumps(commits), "items_sha256": None}
     assert len(_task(row).split("test")) == 1319
     assert pipeline.hub.used_commits()["openai/gsm8k"] == commits[DATA]
     for change, message in (
         ({"items_sha256": "0" * 64}, "the lock of the grid says 000000000000"),
-        ({"task_version": 1}, "gsm8k is version 3 now, it was 1 when planned"),
+        ({"task_version": 1}, "gsm8k is version 4 now, it was 1 when planned"),
     ):
         with pytest.raises(UserError, match=message):
             _task(row | change)

@@ -47,6 +47,17 @@ OPTIONS = {"A": "a dog", "B": "Paris", "C": "42", "D": "Paris, France"}
         ("C'est vrai", None),
         ("", None),
         ("B\n\nQuestion: next\nAnswer: C", "B"),
+        (r"\boxed{B}", "B"),
+        (r"The answer is $\boxed{\text{C}}$.", "C"),
+        ('"B"', "B"),
+        ("The answer is “D”.", "D"),
+        ("`C`", "C"),
+        ("b", "B"),
+        (" (c).\nQuestion: next", "C"),
+        ("a", "A"),
+        ("b dog", None),
+        ("e", None),
+        (r"\boxedB", None),
     ],
 )
 def test_chosen_letter(output: str, letter: str | None) -> None:

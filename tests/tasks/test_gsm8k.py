@@ -49,7 +49,7 @@ def write(local_hub: Any, train: list[Row], test: list[Row]) -> Gsm8k:
 
 def test_layout_of_the_hub(local_hub: Any, check_task: Any) -> None:
     task = write(local_hub, made_rows(NUM_TRAIN), made_rows(NUM_TEST, first=100_000))
-    assert task.version == 3
+    assert task.version == 4
     assert hub.repos_of(task) == ()
     check_task(task, PUBLISHED)
     for item in task.split("train"):
@@ -107,7 +107,7 @@ class TestPackagedRows:
         return Gsm8k()
 
     def test_splits(self, task: Gsm8k, check_task: Any) -> None:
-        assert task.version == 3
+        assert task.version == 4
         check_task(task, PUBLISHED)
 
     def test_data_have_not_changed(self, task: Gsm8k, digest: Digest) -> None:
@@ -138,7 +138,7 @@ class TestRealTrainRows:
         return Gsm8k()
 
     def test_data_have_not_changed(self, task: Gsm8k, digest: Digest) -> None:
-        assert task.version == 3
+        assert task.version == 4
         assert digest(task.split("train")) == "8caef926b0150272"
         assert digest(task.split("validation")) == "25edba2ca4f5280f"
 

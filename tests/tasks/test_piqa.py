@@ -39,7 +39,7 @@ def test_published_counts(local_hub: Any) -> None:
     local_hub.parquet("ybisk/piqa/plain_text/train/0000.parquet", rows("train", 16_113))
     local_hub.parquet("ybisk/piqa/plain_text/validation/0000.parquet", rows("test", 1838))
     task = Piqa()
-    assert task.version == 2
+    assert task.version == 3
     assert [len(task.split(name)) for name in ("train", "validation", "test")] == [15_113, VALIDATION_SIZE, 1838]
 
 

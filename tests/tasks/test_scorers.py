@@ -64,3 +64,5 @@ def test_contains_text() -> None:
     assert contains_text("The capital is Paris, of course.", "paris")
     assert not contains_text("Parisian", "Paris")
     assert contains_text("It is C++.", "C++")
+    assert contains_text("3 apples, and 3.", "3")
+    assert not contains_text("3.5 apples, or 1,3 or 2.3", "3")
