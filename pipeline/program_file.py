@@ -8,6 +8,8 @@ No more is read of each: the end record lies in fields of the central directory 
 reaches over them too, and the member comes last. So a container has 67 bytes; side by side the three take 120. Other
 readers of zip files, `zipfile` among them, want them so. The decoder reads its payload as the first bytes of its own
 file.
+
+Python looks for the end record in the last 65,557 bytes only. Behind a longer member it stands by itself, for 22 bytes.
 """
 
 from __future__ import annotations
@@ -23,13 +25,19 @@ BEFORE_DIRECTORY = 10
 END_IN_DIRECTORY = 24
 """Place of the end record in the central directory: from the size of the source on."""
 CONTAINER_BYTES = BEFORE_DIRECTORY + DIRECTORY_BYTES + len(MEMBER)
+"""The smallest container; see `container_bytes` for that of a file."""
+END_BYTES = 22
+MOST_SEARCHED_BYTES = 65_535 + END_BYTES
+"""Where Python looks for an end record: it may have a comment behind it."""
 
 
 def program_file(payload: bytes, deflated: bytes) -> bytes:
     """The file that holds a payload and a deflated source."""
-    content = payload + _container(len(deflated)) + deflated
-    assert content.rindex(END) == len(payload) + BEFORE_DIRECTORY + END_IN_DIRECTORY, "the member holds an end record"
-    return content
+    content = payload + _container(len(deflated), has_end_record=True) + deflated
+    end = len(payload) + BEFORE_DIRECTORY + END_IN_DIRECTORY
+    if content.rindex(END) == end >= len(content) - MOST_SEARCHED_BYTES:
+        return content
+    return payload + _container(len(deflated), has_end_record=False) + deflated + _end_record(len(deflated))
 
 
 def unpack(content: bytes) -> tuple[str, bytes]:
@@ -57,7 +65,7 @@ def container_bytes(content: bytes) -> int:
     return len(content) - payload_bytes - len(deflated)
 
 
-def _container(deflated_bytes: int) -> bytes:
+def _container(deflated_bytes: int, *, has_end_record: bool) -> bytes:
     """What stands between a payload and so many bytes of a member. Fields that nobody reads are 0."""
     deflate = 8
     # Where the central directory has a checksum, the local header has the bytes from its own end to the member.
@@ -66,9 +74,16 @@ def _container(deflated_bytes: int) -> bytes:
     # on; the first of these is a comment of one byte to the directory, which does no harm. Then come the bytes of the
     # directory that are before the record, and the bytes of the archive that are before the directory.
     end_record = (END, len(MEMBER), 0, 1, 1, END_IN_DIRECTORY, BEFORE_DIRECTORY)
+    length_of_name = (b"", len(MEMBER), 0, 0, 0, 0, 0)
     before_it = (DIRECTORY, 0, 0, deflate, 0, 0, to_member, deflated_bytes)
-    directory = struct.pack("<4sLHHHHLL4sHHHHLHL", *before_it, *end_record, 0)
+    directory = struct.pack("<4sLHHHHLL4sHHHHLHL", *before_it, *(end_record if has_end_record else length_of_name), 0)
     return LOCAL_HEADER.ljust(BEFORE_DIRECTORY, b"\0") + directory + MEMBER
+
+
+def _end_record(deflated_bytes: int) -> bytes:
+    """An end record behind a member of so many bytes, all of which it takes for the directory."""
+    directory_bytes = DIRECTORY_BYTES + len(MEMBER) + deflated_bytes
+    return struct.pack("<4sHHHHLLH", END, 0, 0, 1, 1, directory_bytes, BEFORE_DIRECTORY, 0)
 
 
 def _find(content: bytes) -> tuple[int, bytes]:

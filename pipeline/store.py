@@ -48,6 +48,8 @@ def open_study(name_or_path: str | Path, results: str | None = None) -> Study:
         study = Study(candidate)
         if study.plan_path.is_file() or any(path.is_dir() for path in (study.shards, study.compacted, study.curves)):
             return study
+    if (folder / name_or_path).is_dir():
+        raise UserError(f"{folder / name_or_path} is a folder without a plan or a result; `tcx run GRID` makes a study")
     known = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     near = difflib.get_close_matches(str(name_or_path), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}"

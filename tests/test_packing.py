@@ -7,13 +7,14 @@ import json
 import subprocess
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
 
 from pipeline.packing import pack
 from pipeline.packing.link import link
-from pipeline.program_file import container_bytes, unpack
+from pipeline.program_file import END, container_bytes, program_file, unpack
 
 ANSWER = {"TAIL": " {en}\nFrench:", "STOP": "\n", "MAX_NEW_TOKENS": 48, "SKIP": 0}
 ADAPTER = {"RANK": 8, "ALPHA": 8, "TARGET_MODULES": "all-linear", "SEED": 1}
@@ -142,6 +143,36 @@ def test_programs_of_earlier_versions_are_read() -> None:
     content = b"payload" + zipped("print(1)")
     assert unpack(content) == ("print(1)", b"payload")
     assert container_bytes(content) == 120
+
+
+@pytest.mark.parametrize(("member_bytes", "container"), [(65_524, 67), (65_525, 89), (300_000, 89)])
+def test_programs_of_any_length_run(tmp_path: Path, member_bytes: int, container: int) -> None:
+    """Python looks for the end record in the last 65,557 bytes of a file."""
+    content = program_file(b"payload", stored(member_bytes))
+    assert container_bytes(content) == container == len(content) - len(b"payload") - member_bytes
+    source, payload = unpack(content)
+    assert source.startswith("print('it ran')#") and payload == b"payload"
+    path = tmp_path / "program.pyz"
+    path.write_bytes(content)
+    assert subprocess.run([sys.executable, path], capture_output=True, check=True).stdout == b"it ran\n"
+
+
+def test_an_end_record_in_the_source_does_no_harm(tmp_path: Path) -> None:
+    content = program_file(b"payload", stored(200, comment=END.decode()))
+    assert container_bytes(content) == 89
+    path = tmp_path / "program.pyz"
+    path.write_bytes(content)
+    assert subprocess.run([sys.executable, path], capture_output=True, check=True).stdout == b"it ran\n"
+
+
+def stored(member_bytes: int, comment: str = "") -> bytes:
+    """A source that prints a line, as a deflated member of that size: its blocks are stored, not compressed."""
+    for size in range(member_bytes, 0, -1):
+        deflate = zlib.compressobj(0, zlib.DEFLATED, -15)
+        member = deflate.compress(f"print('it ran')#{comment}".ljust(size, "#").encode()) + deflate.flush()
+        if len(member) == member_bytes:
+            return member
+    raise AssertionError(f"no source has {member_bytes} bytes")
 
 
 def zipped(source: str) -> bytes:

@@ -29,7 +29,7 @@ from pipeline.make_data.verifiers import VERIFIERS, Prompt
 from pipeline.models import StagedModel, parse_model
 from pipeline.tasks.splits import normalised
 
-FORMAT = 2
+FORMAT = 3
 """Raise it when the same settings could give other data."""
 
 TRAIN_SCHEMA = pa.schema(

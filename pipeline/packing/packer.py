@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pipeline.packing.calls import COMPREHENSIONS
 from pipeline.packing.link import Constant, link, placeholders
 from pipeline.packing.spelling import respell
-from pipeline.program_file import CONTAINER_BYTES, program_file
+from pipeline.program_file import container_bytes, program_file
 from pipeline.protocols import Program
 
 
@@ -34,7 +34,7 @@ def pack(
         content=content,
         decoder_bytes=len(deflated),
         payload_bytes=len(payload),
-        container_bytes=CONTAINER_BYTES,
+        container_bytes=container_bytes(content),
         sha256=hashlib.sha256(content).hexdigest(),
     )
 

@@ -88,7 +88,7 @@ def resampled_performances(metric: Metric, statistics: Sequence[NDArray[Any]]) -
     generator = np.random.default_rng([RESAMPLING_SEED, num_items])
     sums = np.empty((NUM_RESAMPLES, items.shape[1]))
     for start in range(0, NUM_RESAMPLES, _RESAMPLES_AT_ONCE):
-        drawn = generator.integers(0, num_items, size=(_RESAMPLES_AT_ONCE, num_items))
+        drawn = generator.integers(0, num_items, size=(min(_RESAMPLES_AT_ONCE, NUM_RESAMPLES - start), num_items))
         counts = np.stack([np.bincount(row, minlength=num_items) for row in drawn]).astype(np.float64)
         sums[start : start + _RESAMPLES_AT_ONCE] = counts @ items
     results: list[Floats | None] = []
@@ -109,9 +109,10 @@ def percentile_interval(resampled: Floats | None) -> Interval:
             without a value, and counts as beyond either end.
 
     Returns:
-        Lower and upper end; None for an end that resamples without a value reach.
+        Lower and upper end; None for an end that resamples without a value reach. None at all where every resample
+        has the same value, as with one item, or items that agree: that says nothing of other items.
     """
-    if resampled is None:
+    if resampled is None or (resampled == resampled[0]).all():
         return NO_INTERVAL
     if not np.isnan(resampled).any():
         low, high = np.percentile(resampled, _PERCENTILES)

@@ -173,8 +173,10 @@ def dominance_lines(rows: Iterable[Row]) -> list[str]:
         if ratio < 1:
             programs, reference, ratio = reference, programs, 1 / ratio
             low, high = None if high is None else 1 / high, None if low is None else 1 / low
-        is_unclear = low is not None and high is not None and low <= 1 <= high
-        interval = format_interval(low, high, round_ratio)
+        # An end that too many resamples do not have is not established: it may lie on the other side of 1.
+        has_interval = row["select"] == "validation" and not (row["is_imported"] or row["reference_is_imported"])
+        is_unclear = has_interval and (low is None or low <= 1) and (high is None or high >= 1)
+        interval = format_interval(low, high, round_ratio) or (f"[{UNKNOWN}, {UNKNOWN}]" if has_interval else "")
         lines.append(
             f"{row['task']} / {row['model']}: {programs} {'may be' if is_unclear else 'is'} {round_ratio(ratio)} "
             f"{interval}{' ' if interval else ''}times shorter than {reference}, "

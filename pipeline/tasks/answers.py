@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
 
-from pipeline.tasks.scorers import NUMBER, number
+from pipeline.tasks.scorers import NUMBER, number, single_blanks
 
 Value = Decimal | Fraction
 """Values compare with each other whichever type they have."""
@@ -27,13 +27,16 @@ _STATED = re.compile(
     (?:{_DECORATION}|\b(?:about|approximately|approx\.|around|exactly|only|just|USD|Rs\.?)\s|\b[a-z]\s*=
        |\b(?:the\s)?(?:final\s)?answer(?:\sis|:))*
     (?P<sign>{_SIGN}[$€£]?\s?)?
-    (?P<value>(?>
-        {_FRACTION} | \d{{1,3}}(?:[,\ ]\d{{3}})+(?!\d)(?:\.\d+)? | (?:\d+(?:\.\d+)? | \.\d+)(?:e[-+]?\d{{1,2}}(?!\w))?
-    ))
-    (?!\s*(?:[-–+*/×÷·=x^]\s*|\*\*)[$€£(]?\d)    # a calculation goes on: "5 + 3 = 8"
+    (?P<value>
+        {_FRACTION} | \d{{1,3}}(?:,\d{{3}})+(?!\d)(?:\.\d+)?
+        | \d{{1,3}}(?:\ \d{{3}})+(?:\.\d+)?(?=[^\w]*$)    # "1 000", but not "12 365-day years"
+        | (?:\d+(?:\.\d+)? | \.\d+)(?:e[-+]?\d{{1,2}}(?!\w))?
+    )
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_GOES_ON = re.compile(r"\s*(?:[-–+*/×÷·=x^]\s*|\*\*)[$€£({]?\d")
+"""Behind a number of a calculation: "5 + 3 = 8"."""
 _STATEMENT = {
     "mark": re.compile(r"\#\#\#\#(?P<rest>[^\n#]*)"),
     "box": re.compile(r"\\boxed\s*\{(?P<rest>(?:[^{}]|\{[^{}]*\})*)\}"),
@@ -81,7 +84,7 @@ def _stated_value(rest: str) -> Value | None:
     """Of what follows a statement: the value at its beginning, else that after its last equals sign, else the last."""
     for text in (rest, rest.rpartition("=")[2]):
         match = _STATED.match(text)
-        if match is not None:
+        if match is not None and not ("=" in text and _GOES_ON.match(text, match.end())):
             value = _value_of(match["value"])
             return -value if match["sign"] and value is not None else value
     return _last(rest)
@@ -99,7 +102,7 @@ def _values(text: str) -> Iterator[Value]:
 
 
 def _value_of(text: str) -> Value | None:
-    """The value of a fraction, of a power of ten such as `1e5`, or of what `NUMBER` matches."""
+    """The value of a fraction, of a number such as `1e5` or `1 000`, or of what `NUMBER` matches."""
     if "e" in text.lower():
         return Decimal(text)
     if "/" not in text:
@@ -110,8 +113,8 @@ def _value_of(text: str) -> Value | None:
 
 
 def _plain(text: str) -> str:
-    """One spelling for minus signs, thousands separators, fractions and what LaTeX writes for a calculation."""
-    text = re.sub("[−‑﹣－]", "-", text)
+    """Single blanks, and one spelling for minus signs, thousands separators, fractions and calculations of LaTeX."""
+    text = re.sub("[−‑﹣－]", "-", single_blanks(text))
     text = re.sub(r"(?<=\d)(?:\{,\}|\\[,!]|[\u00a0\u2009\u202f'’])(?=\d{3}(?!\d))", ",", text)
     text = _NEGATIVE_ABOVE.sub(r"-\1", text)
     text = re.sub(rf"\\[dtc]?frac\s*{_FRACTION_PART}\s*{_FRACTION_PART}", r" \1\2/\3\4", text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from pipeline.tasks.scorers import first_line, same_text
+from pipeline.tasks.scorers import first_line, same_text, single_blanks
 
 _LETTER = r"(?P<letter>[B-Z](?![\w'’])|A(?![\w'’])(?![^\S\n]+(?!because\b|since\b|as\b|is\b)\w))"
 """A capital letter by itself; for `A`, not the article of `A dog`, which stands in the line of its noun."""
@@ -26,7 +26,7 @@ def chosen_letter(output: str, options: Mapping[str, str]) -> str | None:
         options: letter -> text of the option.
     """
     for pattern in (_AT_START.match, _STATED.search):
-        match = pattern(output)
+        match = pattern(single_blanks(output))
         if match is not None and match["letter"] in options:
             return str(match["letter"])
     line = first_line(output)

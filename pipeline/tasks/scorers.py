@@ -31,6 +31,11 @@ NUMBER = re.compile(
 """A number as people write it: sign, currency, thousands separators, decimals; a trailing period is not part of it."""
 
 
+def single_blanks(text: str) -> str:
+    """A text with one blank or line break in the place of many: patterns that skip them would else try every split."""
+    return re.sub(r"\s{2,}", lambda blanks: "\n" if "\n" in blanks[0] else " ", text)
+
+
 def first_line(output: str) -> str:
     """The first line with text in it, without the blanks around it; empty if there is none."""
     return output.strip().partition("\n")[0].strip()
@@ -56,11 +61,17 @@ def same_text(left: str, right: str) -> bool:
 
 
 def contains_text(output: str, target: str) -> bool:
-    """Whether the target stands in the output as whole words or numbers, with the liberties of `same_text`."""
-    words = re.escape(_plain(target))
-    # The 3 of "3.5" or of "1,3" is part of another number.
-    before, after = (r"(?<!\d[.,])" if words[:1].isdigit() else ""), (r"(?![.,]\d)" if words[-1:].isdigit() else "")
-    return re.search(rf"(?<!\w){before}{words}{after}(?!\w)", _plain(output)) is not None
+    """Whether the target stands in the output as whole words and numbers, with the liberties of `same_text`."""
+    text, words = _plain(output), re.escape(_plain(target))
+    # Without its currency: "$5" contains 5, while neither "-5" nor "5.5" nor "1,500" does.
+    spans = [(found.end() - len(found[0].lstrip("$€£ ")), found.end()) for found in NUMBER.finditer(text)]
+    return any(
+        all(
+            end <= found.start() or start >= found.end() or found.start() <= start < end <= found.end()
+            for start, end in spans
+        )
+        for found in re.finditer(rf"(?<!\w){words}(?!\w)", text)
+    )
 
 
 def accuracy_statistics(correct: bool) -> list[float]:

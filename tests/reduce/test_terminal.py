@@ -87,6 +87,7 @@ def dominance(ratio: float | None, low: float | None, high: float | None, **chan
         "reference_programs": "view:inference",
         "is_imported": False,
         "reference_is_imported": False,
+        "select": "validation",
         "metric": "accuracy",
         "performance_from": 10.0,
         "performance_to": 45.0,
@@ -105,10 +106,19 @@ def test_dominance_lines() -> None:
         f"sums / tiny: {inference} is 4.0 [2.0, 5.0] times shorter than {data}, {end}"
     ]
     assert dominance_lines([dominance(0.25, 0.2, None)]) == [
-        f"sums / tiny: {inference} is 4.0 [?, 5.0] times shorter than {data}, {end}"
+        f"sums / tiny: {inference} may be 4.0 [?, 5.0] times shorter than {data}, {end}"
     ]
     assert dominance_lines([dominance(1.5, 0.9, 2.0)]) == [
         f"sums / tiny: {data} may be 1.5 [0.90, 2.0] times shorter than {inference}, {end}"
+    ]
+    assert dominance_lines([dominance(1.5, 1.2, None)]) == [
+        f"sums / tiny: {data} is 1.5 [1.2, ?] times shorter than {inference}, {end}"
+    ]
+    assert dominance_lines([dominance(2.7, None, None)]) == [
+        f"sums / tiny: {data} may be 2.7 [?, ?] times shorter than {inference}, {end}"
+    ]
+    assert dominance_lines([dominance(2.7, None, None, select="test")]) == [
+        f"sums / tiny: {data} is 2.7 times shorter than {inference}, {end}"
     ]
     assert dominance_lines([dominance(1500.0, None, None, is_imported=True, reference_is_imported=True)]) == [
         f"sums / tiny: {data} is 1,500 times shorter than {inference}, {end}, imported"

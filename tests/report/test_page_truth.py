@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from pipeline import schema
 from pipeline.reduce import reduce_studies
 from pipeline.report.page import write_page
-from pipeline.report.page.content import study_names
+from pipeline.report.page.content import Content, content_of, study_names
 from pipeline.store import Study
 from tests.reduce.conftest import Row, imported_row, plan_row, shard_row
 from tests.reduce.test_merge import attempt_row
@@ -143,3 +143,32 @@ def test_commands_run_as_they_stand(browser: Browser, tmp_path: Path, monkeypatc
     )
     assert done.returncode == 1 and "no base model" in done.stdout + done.stderr
     assert Path(shlex.split(run)[1]).is_file()
+
+
+def test_studies_that_may_not_be_compared_have_labels_of_their_own(browser: Browser, tmp_path: Path) -> None:
+    one = committed(tmp_path / "one", [shard_row("a"), shard_row("b", family="lora")])
+    same = committed(tmp_path / "same", [shard_row("c", seed=2)])
+    other = committed(
+        tmp_path / "other", [shard_row("d", task_version=2), shard_row("e", task_version=2, family="lora")]
+    )
+    for study in (one, same, other):
+        reduce_studies([study.folder])
+    assert label_lists(content_of([one, same])) == [{"sums"}] * 3
+    assert label_lists(content_of([one, same, other])) == [{"sums v1 all/all", "sums v2 all/all"}] * 3
+    page = drawn(browser, one, other)
+    expect(page.locator("#summary")).to_have_text("4 programs, 2 tasks, 1 base model")
+
+
+def label_lists(content: Content) -> list[set[str]]:
+    """Labels of tasks of the points, curves and targets of a page."""
+    targets = {row["task"] for row in content.header["targets"]}
+    return [set(content.points["task"].to_pylist()), set(content.curves["task"]), targets]
+
+
+def test_cells_without_a_program_are_not_counted_as_programs(browser: Browser, tmp_path: Path) -> None:
+    study = committed(tmp_path / "sums", [shard_row("a"), shard_row("b", status="infeasible")])
+    reduce_studies([study.folder])
+    page = drawn(browser, study)
+    expect(page.locator("#summary")).to_have_text("1 program, 1 task, 1 base model")
+    expect(page.locator("#curves-note")).to_contain_text("1 program shown")
+    expect(page.locator("#programs-count")).to_have_text("1 program, 1 cell without one")

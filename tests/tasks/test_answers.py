@@ -137,9 +137,15 @@ from pipeline.tasks.answers import exact_value, final_answer
         ("#### 2**3 = 8", "8"),
         ("The answer is **18** 3-packs", "18"),
         ("#### 1 000", "1000"),
-        ("#### -12 345 678.5 km of 3", "-12345678.5"),
-        ("#### 5 10-packs", "5"),
+        ("#### -12 345 678.5 €", "-12345678.5"),
+        ("#### 5 100-packs", "5"),
+        ("#### 12 365 days", "12"),
         ("#### 12 3456", "12"),
+        ("The answer is 12 000.", "12000"),
+        ("The answer is 25 x 4 feet", "25"),
+        ("The answer is 10^5", "10"),
+        (r"\boxed{2^{3}=8}", "8"),
+        ("The answer is 5 - 3", "5"),
         ("#### 1e5", "100000"),
         ("The answer is 2.5E-2 of 3", "0.025"),
         ("#### 5 eggs", "5"),
@@ -186,3 +192,11 @@ def test_long_texts_take_no_time(part: str) -> None:
     start = time.perf_counter()
     final_answer(part * (20_000 // len(part)))
     assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("start", ["The answer to", "The answer is", "#### 1", "1 1/"])
+def test_long_blanks_take_no_time(start: str) -> None:
+    moment = time.perf_counter()
+    for blank in (" ", "\n", " \n", "\t"):
+        final_answer(start + blank * 10_000 + "x")
+    assert time.perf_counter() - moment < 5

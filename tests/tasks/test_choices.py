@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from pipeline.tasks.choices import chosen_letter
@@ -66,3 +68,10 @@ def test_chosen_letter(output: str, letter: str | None) -> None:
 
 def test_an_option_of_equal_text_chooses_nothing() -> None:
     assert chosen_letter("same", {"A": "same", "B": "same"}) is None
+
+
+def test_long_texts_take_no_time() -> None:
+    moment = time.perf_counter()
+    for part in (" ", "\n", " (", "answer is ", "answer: (", "\\text{", "*", "A "):
+        assert chosen_letter("The answer" + part * (10_000 // len(part)), OPTIONS) in (None, "A")
+    assert time.perf_counter() - moment < 5

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline import schema
 from pipeline.reduce.curves import ALL_SCOPE
+from pipeline.reduce.labels import SETTING_COLUMNS, distinct_labels
 from pipeline.report.axes import METRIC_LABELS
 from pipeline.report.page.columns import ABSENT, Column, codes, numbers, texts, whole_numbers
 from pipeline.report.page.looks import length_looks, looks_of
@@ -120,23 +121,50 @@ class Content:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """A study of the page.
+
+    Attributes:
+        study: the study.
+        name: what the page calls it.
+        new_labels: column -> label in the tables of the study -> label on the page, of those that differ.
+    """
+
+    study: Study
+    name: str
+    new_labels: Mapping[str, Mapping[str, str]]
+
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """A reduced table of the study, with the labels of the page."""
+        table = self.study.read_table(name, columns)
+        for column, labels in self.new_labels.items():
+            if column in table.column_names:
+                place, values = table.column_names.index(column), table[column]
+                for old, new in labels.items():
+                    values = pc.if_else(pc.equal(table[column], old), new, values)
+                table = table.set_column(place, column, values)
+        return table
+
+
 def content_of(studies: Sequence[Study]) -> Content:
-    """Content of the page of these studies.
+    """Content of the page of these studies. What may not be compared has another label, as within a study.
 
     Raises:
         UserError: one of them has not been reduced.
     """
-    names = study_names(studies)
-    points = pa.concat_tables([_points(study, name) for study, name in zip(studies, names, strict=True)])
-    frontier = pa.concat_tables([_frontier(study, name) for study, name in zip(studies, names, strict=True)])
+    parts = _parts(studies)
+    names = [part.name for part in parts]
+    points = pa.concat_tables([_points(part) for part in parts])
+    frontier = pa.concat_tables([_frontier(part) for part in parts])
     members, curves = _numbered(frontier, points)
     own = points.filter(pc.not_equal(points["status"], schema.IMPORTED))
     header: dict[str, Any] = {
         "title": " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names),
         "chosen_on_test": _distinct(own.filter(pc.equal(own["select"], "test"))["study"]),
         # As a command line names them, from where the page was made.
-        "folders": {name: study.argument for study, name in zip(studies, names, strict=True)},
-        "results": {name: shlex.quote(str(study.folder.parent)) for study, name in zip(studies, names, strict=True)},
+        "folders": {part.name: part.study.argument for part in parts},
+        "results": {part.name: shlex.quote(str(part.study.folder.parent)) for part in parts},
         "metrics": {name: METRIC_LABELS.get(name, name) for name in _distinct(points["metric"])},
         "standings": [
             {"model": it.model, "family": it.family, "stage": it.stage, "order": it.order, "short": it.short_name}
@@ -154,10 +182,10 @@ def content_of(studies: Sequence[Study]) -> Content:
         "lengths": [
             {"bytes": size, **look} for size, look in zip(LENGTHS_BYTES, length_looks(LENGTHS_BYTES), strict=True)
         ],
-        "savings": [row for study, name in zip(studies, names, strict=True) for row in _savings(study, name)],
-        "targets": [row for study, name in zip(studies, names, strict=True) for row in _targets(study, name)],
-        "dominance": [row for study, name in zip(studies, names, strict=True) for row in _dominance(study, name)],
-        "completeness": [_completeness(study, name) for study, name in zip(studies, names, strict=True)],
+        "savings": [row for part in parts for row in _savings(part)],
+        "targets": [row for part in parts for row in _targets(part)],
+        "dominance": [row for part in parts for row in _dominance(part)],
+        "completeness": [_completeness(part.study, part.name) for part in parts],
     }
     return Content(points=points, members=members, curves=curves, header=header)
 
@@ -175,7 +203,33 @@ def study_names(studies: Sequence[Study]) -> list[str]:
     return names
 
 
-def _points(study: Study, name: str) -> pa.Table:
+def _parts(studies: Sequence[Study]) -> list[_Part]:
+    settings = [_settings(study) for study in studies]
+    labels = distinct_labels({setting for of_study in settings for setting in of_study})
+    columns = [SETTING_COLUMNS.index("task"), SETTING_COLUMNS.index("model")]
+    parts = []
+    for study, name, of_study in zip(studies, study_names(studies), settings, strict=True):
+        tasks, models = (
+            {
+                setting[column]: labels[setting][place]
+                for setting in of_study
+                if setting[column] != labels[setting][place]
+            }
+            for place, column in enumerate(columns)
+        )
+        parts.append(_Part(study=study, name=name, new_labels={"task": tasks, "model": models}))
+    return parts
+
+
+def _settings(study: Study) -> list[tuple[Any, ...]]:
+    """Settings of the rows of a study, in its own labels. Imported rows tell none: they go with the others."""
+    rows = study.read_table("points", SETTING_COLUMNS).group_by(list(SETTING_COLUMNS)).aggregate([])
+    return [
+        tuple(row[name] for name in SETTING_COLUMNS) for row in rows.to_pylist() if row["status"] != schema.IMPORTED
+    ]
+
+
+def _points(part: _Part) -> pa.Table:
     wanted = [
         "cell_id",
         "program_sha256",
@@ -188,8 +242,8 @@ def _points(study: Study, name: str) -> pa.Table:
         *_SCORES,
         *_NUMBERS,
     ]
-    points = study.read_table("points", wanted).select(wanted)
-    return _named(points.append_column("is_verified", _is_verified(study, points)), name)
+    points = part.table("points", wanted).select(wanted)
+    return _named(points.append_column("is_verified", _is_verified(part.study, points)), part.name)
 
 
 def _is_verified(study: Study, points: pa.Table) -> pa.Array:
@@ -202,9 +256,9 @@ def _is_verified(study: Study, points: pa.Table) -> pa.Array:
     return pa.array([None if problems is None else int(not problems) for problems in found], pa.int8())
 
 
-def _frontier(study: Study, name: str) -> pa.Table:
+def _frontier(part: _Part) -> pa.Table:
     wanted = [*_CURVE[1:], "cell_id"]
-    return _named(study.read_table("frontier", wanted).select(wanted), name)
+    return _named(part.table("frontier", wanted).select(wanted), part.name)
 
 
 def _named(table: pa.Table, name: str) -> pa.Table:
@@ -223,14 +277,14 @@ def _numbered(frontier: pa.Table, points: pa.Table) -> tuple[pd.DataFrame, pd.Da
     return members, groups.size().reset_index()[list(_CURVE)]
 
 
-def _savings(study: Study, name: str) -> list[dict[str, Any]]:
-    frontier = study.read_table("frontier")
+def _savings(part: _Part) -> list[dict[str, Any]]:
+    frontier = part.table("frontier")
     frontier = frontier.filter(pc.equal(frontier["scope"], ALL_SCOPE))
-    pairs = study.read_table("points", ["task", "model"]).group_by(["task", "model"]).aggregate([])
+    pairs = part.table("points", ["task", "model"]).group_by(["task", "model"]).aggregate([])
     tables = Tables(points=pairs.to_pylist(), frontier=frontier.to_pylist())
     return [
         {
-            "study": name,
+            "study": part.name,
             "task": it.task,
             "reference": it.reference.model,
             "model": it.model.model,
@@ -243,23 +297,23 @@ def _savings(study: Study, name: str) -> list[dict[str, Any]]:
     ]
 
 
-def _targets(study: Study, name: str) -> list[dict[str, Any]]:
+def _targets(part: _Part) -> list[dict[str, Any]]:
     """The targets that the study was reduced with."""
-    complexity = study.read_table("complexity")
+    complexity = part.table("complexity")
     keys = ["task", "is_imported", "target_performance", "target_fraction"]
     keys += ["target_name"] if "target_name" in complexity.column_names else []
     rows = complexity.select(keys).group_by(keys).aggregate([]).to_pylist()
     rows.sort(key=lambda row: (row["task"], row["is_imported"], row["target_performance"]))
-    return [{"study": name, **row} for row in rows]
+    return [{"study": part.name, **row} for row in rows]
 
 
-def _dominance(study: Study, name: str) -> list[dict[str, Any]]:
+def _dominance(part: _Part) -> list[dict[str, Any]]:
     """Ratios of the lengths of two sets of programs; none where the study was reduced before there were any."""
-    if not study.table_path("dominance", "parquet").is_file():
+    if not part.study.table_path("dominance", "parquet").is_file():
         return []
-    table = study.read_table("dominance", _DOMINANCE)
+    table = part.table("dominance", _DOMINANCE)
     rows = table.filter(pc.is_valid(table["ratio"])).to_pylist()
-    return [{"study": name, **row} for row in rows]
+    return [{"study": part.name, **row} for row in rows]
 
 
 def _completeness(study: Study, name: str) -> dict[str, Any]:

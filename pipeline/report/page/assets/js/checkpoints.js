@@ -24,9 +24,8 @@ function trainings() {
 }
 
 export function hasCheckpoints() {
-  return Map.groupBy(study.standings, (it) => it.family)
-    .values()
-    .some((of) => new Set(of.map((it) => it.order)).size >= FEWEST);
+  const families = [...Map.groupBy(study.standings, (it) => it.family).values()];
+  return families.some((of) => new Set(of.map((it) => it.order)).size >= FEWEST);
 }
 
 export function drawCheckpoints() {

@@ -4,7 +4,7 @@ import { byId, el, table } from "./dom.js";
 import { counted, shortText, wholeText } from "./format.js";
 import { lookOf, mark } from "./looks.js";
 import { shownPoints } from "./selection.js";
-import { study, valuesOf } from "./study.js";
+import { isProgram, study, valuesOf } from "./study.js";
 
 const HOUR = 3600;
 const STATES = [
@@ -48,7 +48,7 @@ function emptySum() {
 
 function add(sum, point) {
   const { points } = study;
-  sum[points.program_length_bits.at(point) === null ? "infeasible" : "programs"] += 1;
+  sum[isProgram(point) ? "programs" : "infeasible"] += 1;
   sum.cpu += points.cpu_seconds.at(point) ?? 0;
   sum.gpu += points.gpu_seconds.at(point) ?? 0;
   sum.trained += points.train_tokens.at(point) ?? 0;

@@ -17,7 +17,7 @@ import {
   scoreAxis,
   scoreTitle,
 } from "./panels.js";
-import { shownCurves, shownPoints, shownTasks } from "./selection.js";
+import { numPrograms, shownCurves, shownPoints, shownTasks } from "./selection.js";
 import { change, onChange, state } from "./state.js";
 import { ALL, FACETS, FACET_NAMES, chosenScore, curvesOf, higherIsBetter, study, valuesOf } from "./study.js";
 import { hideTooltip, showTooltip } from "./tooltip.js";
@@ -51,7 +51,7 @@ export async function drawCurves() {
   const mask = shownPoints();
   tasks = shownTasks().slice(0, MOST_PANELS);
   drawLegend(mask);
-  const number = mask.reduce((sum, it) => sum + it, 0);
+  const number = numPrograms(mask);
   const left = shownTasks().length - tasks.length;
   const more = left > 0 ? `${counted(left, "more task")} can be chosen among the filters.` : "";
   const hollow = hasImported(mask) ? "Hollow points are results that others published, of which no program file is here." : "";

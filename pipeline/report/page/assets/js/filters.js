@@ -3,7 +3,7 @@
 import { byId, el } from "./dom.js";
 import { counted, wholeText } from "./format.js";
 import { lookOf, mark } from "./looks.js";
-import { isFiltered, shownPoints } from "./selection.js";
+import { isFiltered, numPrograms, shownPoints } from "./selection.js";
 import { change, choose, isChosen, onChange, state } from "./state.js";
 import { FACETS, FACET_NAMES, study, valuesOf } from "./study.js";
 
@@ -27,8 +27,7 @@ function drawFilters() {
   }
   // The box that was used is made anew: focus stays where it was.
   if (focus) [...byId("facets").querySelectorAll("[data-key]")].find((it) => it.dataset.key === focus)?.focus();
-  const number = shownPoints().reduce((sum, it) => sum + it, 0);
-  byId("filters-count").textContent = isFiltered() ? `${wholeText(number)} of ${counted(study.points.rows, "program")}` : "";
+  byId("filters-count").textContent = isFiltered() ? `${wholeText(numPrograms(shownPoints()))} of ${counted(numPrograms(), "program")}` : "";
 }
 
 function facetBox(facet) {

@@ -13,6 +13,7 @@ import { inflatedText, unpacked } from "./packed.js";
 import { drawPrintedFrontier, drawPrograms, startPrograms } from "./programs.js";
 import { drawReduction, hasReduction } from "./reduction.js";
 import { onChange, reset, startState } from "./state.js";
+import { numPrograms } from "./selection.js";
 import { setStudy, study, valuesOf } from "./study.js";
 import { drawTarget } from "./target.js";
 import { onThemeChange, startTheme } from "./theme.js";
@@ -95,7 +96,7 @@ function drawNavigation() {
 function drawHeading() {
   byId("title").textContent = study.title;
   byId("summary").textContent = [
-    counted(study.points.rows, "program"),
+    counted(numPrograms(), "program"),
     counted(valuesOf("task").length, "task"),
     counted(valuesOf("model").length, "base model"),
   ].join(", ");

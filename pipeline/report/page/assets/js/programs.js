@@ -6,7 +6,7 @@ import { counted, intervalText, lengthText, parameterText, scoreText, wholeText 
 import { lookOf, mark } from "./looks.js";
 import { shownCurves, shownPoints } from "./selection.js";
 import { change, onChange, state } from "./state.js";
-import { ALL, idOf, pointName, study } from "./study.js";
+import { ALL, idOf, isProgram, pointName, study } from "./study.js";
 
 const ROW_PIXELS = 32;
 const MORE_ROWS = 12;
@@ -69,7 +69,9 @@ export function drawPrograms() {
   rows = [];
   for (let point = 0; point < mask.length; point += 1) if (mask[point] && matches(point)) rows.push(point);
   sort();
-  byId("programs-count").textContent = counted(rows.length, "program");
+  const number = rows.filter(isProgram).length;
+  const without = rows.length - number;
+  byId("programs-count").textContent = counted(number, "program") + (without > 0 ? `, ${counted(without, "cell")} without one` : "");
   byId("programs-grid").setAttribute("aria-rowcount", rows.length + 1);
   for (const [place, it] of columns.entries()) {
     const cell = byId("programs-grid").tHead.rows[0].cells[place];

@@ -1,6 +1,6 @@
 // Which programs and curves the filters leave.
 
-import { FACETS, curvesOf, scopeOf, study } from "./study.js";
+import { FACETS, curvesOf, isProgram, scopeOf, study } from "./study.js";
 import { isChosen, state } from "./state.js";
 
 // 1 for each point that is shown.
@@ -20,6 +20,11 @@ export function shownPoints() {
     for (let row = 0; row < mask.length; row += 1) if (points.is_imported.values[row]) mask[row] = 0;
   }
   return mask;
+}
+
+// How many programs there are among all points, or those of a mask.
+export function numPrograms(mask = new Uint8Array(study.points.rows).fill(1)) {
+  return mask.reduce((sum, it, point) => sum + (it && isProgram(point) ? 1 : 0), 0);
 }
 
 // Numbers of the curves of a kind of scope that are shown. A curve over all programs stays what it is, whichever

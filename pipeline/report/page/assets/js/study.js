@@ -51,6 +51,11 @@ export function chosenScore(point) {
   return study.points[`${study.points.select.at(point)}_performance`].at(point);
 }
 
+// A cell whose budget holds no program is a point without one.
+export function isProgram(point) {
+  return study.points.program_length_bits.at(point) !== null;
+}
+
 export function higherIsBetter(task) {
   return study.tasks.get(task)?.higher ?? true;
 }
