@@ -53,6 +53,7 @@ def read_study(study: StudyName, *, results: StudyName | None = None) -> Reduced
 def reduce_studies(
     *studies: StudyName,
     targets: Targets | None = None,
+    dominance: Sequence[str] = (),
     select: Select = "validation",
     out: StudyName | None = None,
     results: StudyName | None = None,
@@ -63,18 +64,26 @@ def reduce_studies(
         studies: names or paths of folders: parts of one study, as from several clusters, or studies to be compared.
         targets: where task complexity is reported: numbers (`20`), parts of the way from the floor to the best score
             (`"75%"`), what a base model reaches (`"MODEL"`, `"MODEL/FAMILY"`). None for the usual parts.
+        dominance: sets of program families that are compared, besides the views, such as `"gains,scales/lora,subset"`.
         select: split that frontiers are chosen on; `"test"` only to reproduce papers.
         out: folder that gets the tables; None for the first study.
         results: folder of the studies; else `TCX_RESULTS`, else `./results`.
 
     Raises:
-        UserError: no studies, one that is not there, or a target that is none.
+        UserError: no studies, one that is not there, a target that is none, or a pair of sets that is none.
     """
     from pipeline.reduce import reduce_studies as reduce_folders
+    from pipeline.reduce.dominance import parse_pair
 
     found = [open_study(Path(study), _text(results)) for study in studies]
     folders = [study.folder for study in found]
-    reduction = reduce_folders(folders, targets=targets, select=select, out=None if out is None else Path(out))
+    reduction = reduce_folders(
+        folders,
+        targets=targets,
+        dominance=[parse_pair(pair) for pair in dominance],
+        select=select,
+        out=None if out is None else Path(out),
+    )
     return ReducedStudy(reduction.study, found)
 
 

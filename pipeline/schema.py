@@ -77,7 +77,7 @@ SHARD = pa.schema(
         ("encode_seconds", pa.float64()),
         ("execute_seconds", pa.float64()),
         ("cpu_seconds", pa.float64()),
-        ("gpu_seconds", pa.float64()),
+        ("gpu_seconds", pa.float64()),  # wall seconds times devices, which a cell holds whether it uses them or not
         ("flops", pa.float64()),
         ("train_tokens", pa.int64()),
         ("generated_tokens", pa.int64()),

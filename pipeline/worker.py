@@ -17,12 +17,13 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pipeline import catalog, hub
+from pipeline.adapt.processes import num_devices
 from pipeline.attempts import count_attempts, record_attempts
 from pipeline.cell import Cell, Evaluation, canonical_json
 from pipeline.checkpoints import Checkpoints
@@ -246,7 +247,7 @@ def _finish(
 ) -> None:
     """Executes, scores and commits one encoded cell."""
     cell, program = encoded.cell, encoded.program
-    started = datetime.now(UTC)
+    started = datetime.now(UTC) - timedelta(seconds=encoded.wall_seconds)
     if program is None:
         study.commit_shard(_row(study, family, encoded, started) | provenance | {"status_reason": encoded.infeasible})
         emit({"event": "done", "cell": cell.label, "cell_id": cell.cell_id, "status": "infeasible"})
@@ -303,7 +304,7 @@ def _row(study: Study, family: Family, encoded: Encoded, started: datetime) -> d
             "wall_seconds": encoded.wall_seconds,
             "train_tokens": encoded.train_tokens,
             "machine_class": machine_class(),
-            "device_count": 0,
+            "device_count": num_devices(),
             "git_commit": commit,
             "git_dirty_sha256": dirty,
             "package_versions": canonical_json(package_versions()),
@@ -337,7 +338,7 @@ def _execution_columns(encoded: Encoded, execution: Execution, model: StagedMode
         "execute_seconds": execution.wall_seconds,
         "wall_seconds": encoded.wall_seconds + execution.wall_seconds,
         "cpu_seconds": execution.cpu_seconds,
-        "gpu_seconds": 0.0,
+        "gpu_seconds": num_devices() * (encoded.wall_seconds + execution.wall_seconds),
         # Forward and backward pass: 6 operations a weight and token (Kaplan et al., arXiv 2001.08361).
         "flops": 6.0 * model.parameters * encoded.train_tokens,
         "peak_memory_bytes": execution.peak_memory_bytes,

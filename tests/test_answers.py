@@ -5,15 +5,24 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from tokenizers import Tokenizer
-from transformers import Olmo3Config, Olmo3ForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    MistralConfig,
+    Olmo3Config,
+    Olmo3ForCausalLM,
+    Phi3Config,
+    PretrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
 
 from pipeline import catalog
-from pipeline.coding.examples import code_examples
+from pipeline.coding.examples import code_examples, token_bits
 from pipeline.coding.probes import greedy_answers
 from pipeline.coding.template import Worked
 from pipeline.decoder_parts.answer import answer
@@ -150,3 +159,26 @@ def test_rows_share_a_sequence_that_is_longer_than_a_window() -> None:
         whole = model.generate(ids, attention_mask=torch.ones_like(ids), min_new_tokens=LIMIT, max_new_tokens=LIMIT)
         assert whole[0, ids.shape[1] :].tolist() == row
     assert len({tuple(row) for row in rows}) > 1
+
+
+@pytest.mark.parametrize(
+    ("config", "longest"),
+    [
+        (MistralConfig(sliding_window=24, max_position_embeddings=256), 24),
+        (MistralConfig(sliding_window=None, max_position_embeddings=256), 256),
+        (Phi3Config(sliding_window=24, max_position_embeddings=256, pad_token_id=0), 24),
+        (Qwen2Config(sliding_window=24, max_position_embeddings=256), 256),
+        (Qwen2Config(sliding_window=24, max_position_embeddings=256, use_sliding_window=True, max_window_layers=1), 24),
+    ],
+)
+def test_a_window_without_a_list_of_layers_is_that_of_all(config: PretrainedConfig, longest: int) -> None:
+    assert longest_sequence(SimpleNamespace(config=config)) == longest
+
+
+def test_what_has_diverged_is_not_coded(tiny: Any) -> None:
+    """Weights that a training has spoiled give no table to code with."""
+    for weight in tiny.model.parameters():
+        weight.data.fill_(float("nan"))
+    for made in (code_examples, token_bits):
+        with pytest.raises(InfeasibleError, match=r"no finite logits.*smaller learning rate"):
+            made(tiny.model, [5, 6], [[7, 8]] if made is code_examples else [7, 8])

@@ -161,6 +161,14 @@ def test_targets_of_ones_own_are_those_of_reduce(study: tcx.ReducedStudy, result
     assert default["target_performance"].iloc[-1] == 80.0
 
 
+def test_sets_of_families_are_compared_as_by_reduce(results: Path, tmp_path: Path) -> None:
+    study = tcx.reduce_studies("quickstart", dominance=["lora,subset/icl"], out=tmp_path / "out", results=results)
+    rows = study.table("dominance", "chain-sum", MODEL)
+    assert list(rows.loc[rows["programs"] == "lora,subset", "reference_programs"]) == ["icl"]
+    with pytest.raises(UserError, match="two sets of program families"):
+        tcx.reduce_studies("quickstart", dominance=["lora"], out=tmp_path / "out", results=results)
+
+
 def test_scopes_without_programs(tmp_path: Path) -> None:
     barren = Study(tmp_path / "barren")
     barren.commit_shard(shard_row("too large", family="lora", status="infeasible", program_length_bits=None))

@@ -291,3 +291,34 @@ def test_a_constant_below_0_is_one_number(number: float, tmp_path: Path, monkeyp
     path.write_bytes(pack("squared", {"NUMBER": number}).content)
     done = subprocess.run([sys.executable, "-I", str(path)], capture_output=True, text=True, check=True)
     assert done.stdout == f"{[number**2, number, -number, 2 - number, [1, 2, 3][: int(number)]]}\n"
+
+
+CLASHES = {
+    "a variable": ("from pipeline.decoder_parts.base import load\n\nload = load('model')\n", "load is the name"),
+    "a function": (
+        "from pipeline.decoder_parts.sampled import typical\n\n\ndef alike(text):\n    return 1\n\n\n"
+        "print(typical(['a', 'b']), alike)\n",
+        "alike is the name",
+    ),
+    "an import": (
+        "from json import load\n\nfrom pipeline.decoder_parts.base import text_pipeline\n\n"
+        "from pipeline.decoder_parts.base import load as other\n",
+        "as they are named",
+    ),
+    "a module": ("import pipeline.decoder_parts.base\n", "parts are taken by"),
+    "two parts": (
+        "from pipeline.decoder_parts.answer import answer\nfrom pipeline.decoder_parts.sampled import answer\n",
+        "have a function answer each",
+    ),
+}
+
+
+@pytest.mark.parametrize("clash", CLASHES)
+def test_one_name_for_two_things_is_refused(clash: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoder and parts become one module, in which the last one to set a name would win."""
+    source, message = CLASHES[clash]
+    module = f"clash_of_{clash.replace(' ', '_')}"
+    (tmp_path / f"{module}.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        link(module, {})

@@ -19,11 +19,12 @@ from pipeline.coding.examples import estimate_bits
 from pipeline.coding.probes import answer_bits, greedy_answers
 from pipeline.coding.template import Worked
 from pipeline.decoder_parts.base import load
-from pipeline.errors import UserError
+from pipeline.errors import InfeasibleError, UserError
 from pipeline.families import prompt_search
 from pipeline.families.common import shuffled_train
 from pipeline.families.prompt_search import FAMILY, Parameters
 from pipeline.families.prompts import prompt_program, prompt_tokens
+from pipeline.families.urial import FAMILY as URIAL
 from pipeline.program_file import unpack
 from pipeline.protocols import Encoded, Example, Split
 from pipeline.tasks.chain_sum import ChainSum
@@ -175,3 +176,17 @@ def test_a_context_without_room_for_an_answer_makes_no_program(tmp_path: Path) -
     given = encode(load(str(model)), tmp_path, cell(1500), cell(None, shots=1))
     assert [encoded.program for encoded in given] == [None, None]
     assert all("the context has" in str(encoded.infeasible) for encoded in given)
+
+
+def test_the_fixed_prompt_fits_into_the_context_or_makes_no_program(tmp_path: Path) -> None:
+    for positions, is_made in ((16, False), (2048, True)):
+        model = save_tiny_llama(tmp_path / str(positions), max_position_embeddings=positions)
+        context = tiny_context(tmp_path, model, load(str(model)))
+        if is_made:
+            (encoded,) = URIAL.encode(context, [tiny_cell(URIAL)])
+            assert encoded.program is not None
+        else:
+            with pytest.raises(
+                InfeasibleError, match=r"a prompt of \d+ tokens does not fit: the context has room for 0"
+            ):
+                list(URIAL.encode(context, [tiny_cell(URIAL)]))

@@ -27,6 +27,13 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
+def num_devices() -> int:
+    """Accelerators that this work holds: one a process, or all that a process alone sees."""
+    import torch
+
+    return max(world_size(), torch.cuda.device_count()) if torch.cuda.is_available() else 0
+
+
 def rank() -> int:
     """Number of this process."""
     return int(os.environ.get("RANK", 0))

@@ -170,19 +170,22 @@ def _train(
     cursor = context.checkpoints.restore(engine.load) or {"steps": 0, "seconds": 0.0}
     started = time.monotonic() - cursor["seconds"]
     model.train()
-    progress = _Progress(training, cursor["steps"], context.report)
-    for step in range(cursor["steps"], total):
-        # Dropout, too, follows from the step.
-        torch.manual_seed(int(torch.randint(2**62, (), generator=_generator(training.seed, step, rank()))))
-        losses = _losses(engine, training, training.batch_of(step), share, micro_batch, penalty)
-        loss = engine.step(1 - step / total, losses)
-        done = step + 1
-        progress.tell(done, loss)
-        context.checkpoints.save_if_due(
-            engine.save,
-            lambda done=done: {"steps": done, "seconds": time.monotonic() - started},  # type: ignore[misc]
-        )
-    model.eval()
+    try:
+        progress = _Progress(training, cursor["steps"], context.report)
+        for step in range(cursor["steps"], total):
+            # Dropout, too, follows from the step.
+            torch.manual_seed(int(torch.randint(2**62, (), generator=_generator(training.seed, step, rank()))))
+            losses = _losses(engine, training, training.batch_of(step), share, micro_batch, penalty)
+            loss = engine.step(1 - step / total, losses)
+            done = step + 1
+            progress.tell(done, loss)
+            context.checkpoints.save_if_due(
+                engine.save,
+                lambda done=done: {"steps": done, "seconds": time.monotonic() - started},  # type: ignore[misc]
+            )
+    finally:
+        # Whoever uses the model next, after a failure too, uses it without dropout.
+        model.eval()
     agree(None)
     seconds: float = time.monotonic() - started
     return seconds

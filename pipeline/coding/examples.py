@@ -43,6 +43,11 @@ def check_attention(model: Any) -> None:
         raise InfeasibleError("the model does not run PyTorch's attention (sdpa), which programs that decode need")
 
 
+def _check_finite(logits: torch.Tensor) -> None:
+    if not logits.isfinite().all():
+        raise InfeasibleError("the model gives no finite logits to code with; a smaller learning rate may help")
+
+
 def code_examples(model: Any, prefix: Sequence[int], rows: Sequence[Sequence[int]]) -> Coded:
     """Codes rows of token ids behind a prefix, in the order in which `decode_examples` reads them.
 
@@ -52,7 +57,7 @@ def code_examples(model: Any, prefix: Sequence[int], rows: Sequence[Sequence[int
         rows: token ids of each example.
 
     Raises:
-        InfeasibleError: the model's attention would not heed the mask of the loop.
+        InfeasibleError: the model's attention would not heed the mask of the loop, or its training has diverged.
     """
     check_attention(model)
     coded = Coded([], 0.0)
@@ -61,6 +66,7 @@ def code_examples(model: Any, prefix: Sequence[int], rows: Sequence[Sequence[int
     def choose(row: int, logits: torch.Tensor) -> int:
         nonlocal coded
         token = next(places[row])
+        _check_finite(logits)
         cumulative = weights(logits)
         low = int(cumulative[token - 1]) if token else 0
         coded.intervals.append(Interval(low, int(cumulative[token]), int(cumulative[-1])))
@@ -75,9 +81,15 @@ def code_examples(model: Any, prefix: Sequence[int], rows: Sequence[Sequence[int
 
 @torch.no_grad()
 def token_bits(model: Any, prefix: Sequence[int], row: Sequence[int]) -> list[float]:
-    """Ideal length of each token of a row in bits, from one pass: what lock-step coding will give, but for rounding."""
+    """Ideal length of each token of a row in bits, from one pass: what lock-step coding will give, but for rounding.
+
+    Raises:
+        InfeasibleError: the model's training has diverged.
+    """
     ids = torch.tensor([[*prefix, *row]])
-    log_probabilities = model(ids[:, :-1], logits_to_keep=len(row)).logits.log_softmax(-1)
+    logits = model(ids[:, :-1], logits_to_keep=len(row)).logits
+    _check_finite(logits)
+    log_probabilities = logits.log_softmax(-1)
     nats = -log_probabilities.gather(-1, ids[:, -len(row) :, None])[0, :, 0]
     return [float(value) / math.log(2) for value in nats]
 

@@ -12,7 +12,7 @@ def answer_prompt(base: Any, prompt: str, stop: str, max_new_tokens: int) -> Non
 
     The prompt is read anew for every item, and a batch goes on until its last row has ended: `answer` does neither,
     for some 370 bytes more. Any token may pad, for padding is masked. Nothing ends a row at the stop text, which takes
-    longer and changes nothing that stands before it.
+    longer; it changes nothing that stands before it, but where beams are chosen by all tokens that they have.
 
     Args:
         base: of `text_pipeline`; its model may have been changed since.

@@ -37,9 +37,11 @@ def longest_sequence(model: Any) -> int:
     all of a row to all layers.
     """
     config = model.config
-    layers = getattr(config, "layer_types", None) or ()
     context: int = config.max_position_embeddings
-    return min(context, config.sliding_window) if "sliding_attention" in layers else context
+    layers, window = getattr(config, "layer_types", None), getattr(config, "sliding_window", None)
+    # Without a list of layers the window is that of all of them.
+    is_narrow = "sliding_attention" in layers if layers else getattr(config, "use_sliding_window", window is not None)
+    return min(context, window) if is_narrow and window is not None else context
 
 
 def shuffled_train(task: Task, seed: int) -> list[Example]:

@@ -127,7 +127,10 @@ class InContext:
                     break
                 shots -= 1
             if isinstance(wanted, int) and wanted != shots:
-                reason = f"{wanted} demonstrations do not fit: the context has room for {max(0, room)} tokens"
+                reason = (
+                    f"{wanted} demonstrations do not fit: the context has room for {max(0, room)} tokens, "
+                    f"and there are {len(task.split('train')):,} train examples"
+                )
                 yield Encoded(cell=cell, infeasible=reason)
             elif shots and encoded:
                 yield encoded

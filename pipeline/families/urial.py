@@ -7,7 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.cell import Cell
-from pipeline.families.prompts import prompt_program
+from pipeline.errors import InfeasibleError
+from pipeline.families.common import longest_sequence
+from pipeline.families.icl import longest_item
+from pipeline.families.prompts import prompt_program, prompt_tokens
 from pipeline.protocols import EncodeContext, Encoded
 
 SHOTS = 2
@@ -37,7 +40,15 @@ class Urial:
         task = context.task
         context.report("code the prompt")
         model, tokenizer = context.load()
-        encoded = prompt_program(cell, task, model, tokenizer, task.instruction, task.split("train")[:SHOTS])
+        examples = task.split("train")[:SHOTS]
+        longest = longest_item(context, tokenizer, ("validation",)) + task.max_new_tokens
+        room = longest_sequence(model) - longest
+        prompt = len(prompt_tokens(task, tokenizer, task.instruction, examples))
+        if prompt > room:
+            raise InfeasibleError(
+                f"a prompt of {prompt:,} tokens does not fit: the context has room for {max(0, room):,}"
+            )
+        encoded = prompt_program(cell, task, model, tokenizer, task.instruction, examples)
         yield replace(encoded, wall_seconds=time.monotonic() - started)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import string
+import symtable
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -28,10 +29,12 @@ def link(decoder: str, constants: Mapping[str, Constant], parts: Mapping[str, st
         parts: function -> the part it is taken from, in the place of the one that the decoder imports it from.
 
     Raises:
-        ValueError: a constant is missing or unknown, or a part is not a plain function.
+        ValueError: a constant is missing or unknown, a part is not a plain function, or two things have one name.
     """
     linked = _Linked(parts or {})
     main = _resolve(_parse(decoder).body, linked)
+    if twice := linked.functions.keys() & (_global_names(main) | _global_names([*linked.imports.values()])):
+        raise ValueError(f"{decoder}: {', '.join(sorted(twice))} is the name of a part's function, too; take another")
     if linked.placeholders != constants.keys():
         raise ValueError(f"{decoder} takes {sorted(linked.placeholders)}, not {sorted(constants)}")
     module = _Inline(constants).visit(ast.Module([*linked.imports.values(), *linked.functions.values(), *main], []))
@@ -53,12 +56,14 @@ class _Linked:
         parts: function -> the part it is taken from, where it is not the one that is imported.
         imports: of the reference machine, by their text.
         functions: of parts, by their names.
+        owners: function -> the part it has been taken from.
         placeholders: names in capitals, of the decoder and of parts.
     """
 
     parts: Mapping[str, str]
     imports: dict[str, ast.stmt] = field(default_factory=dict)
     functions: dict[str, ast.stmt] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
     placeholders: set[str] = field(default_factory=set)
 
 
@@ -66,9 +71,15 @@ def _resolve(statements: list[ast.stmt], linked: _Linked) -> list[ast.stmt]:
     """Takes imports and placeholders out of `statements`; what is imported of parts becomes functions."""
     rest = []
     for statement in statements:
-        if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith(PARTS):
-            for alias in statement.names:
-                _reach(statement.module or "", alias.name, linked)
+        names = statement.names if isinstance(statement, (ast.Import, ast.ImportFrom)) else []
+        module = getattr(statement, "module", None)
+        if any(f"{module or alias.name}.".startswith(f"{PARTS}.") for alias in names):
+            if module is None or any(alias.asname for alias in names):
+                raise ValueError(
+                    f"`{ast.unparse(statement)}`: parts are taken by `from MODULE import NAME`, as they are named"
+                )
+            for alias in names:
+                _reach(module, alias.name, linked)
         elif isinstance(statement, (ast.Import, ast.ImportFrom)):
             linked.imports[ast.unparse(statement)] = statement
         elif name := _constant_name(statement):
@@ -80,9 +91,11 @@ def _resolve(statements: list[ast.stmt], linked: _Linked) -> list[ast.stmt]:
 
 def _reach(part: str, name: str, linked: _Linked) -> None:
     """Adds the function `name` of `part` and everything of that part and others that it uses."""
+    part = linked.parts.get(name, part)
+    if linked.owners.setdefault(name, part) != part:
+        raise ValueError(f"{linked.owners[name]} and {part} have a function {name} each; one needs another name")
     if name in linked.functions:
         return
-    part = linked.parts.get(name, part)
     owners = {bound: statement for statement in _parse(part).body for bound in _bound_names(statement)}
     function = owners.get(name)
     if not isinstance(function, ast.FunctionDef):
@@ -111,6 +124,13 @@ def _only(statement: ast.stmt, name: str) -> ast.stmt:
     if isinstance(statement, ast.ImportFrom):
         return ast.ImportFrom(statement.module, [a for a in statement.names if name in (a.asname, a.name)], 0)
     return statement
+
+
+def _global_names(statements: Sequence[ast.stmt]) -> set[str]:
+    """Names that a module of these statements sets, those within its functions left out."""
+    source = ast.unparse(ast.Module([*statements], []))
+    table = symtable.symtable(source, "decoder", "exec")
+    return {it.get_name() for it in table.get_symbols() if it.is_assigned() or it.is_imported()}
 
 
 def _constant_name(statement: ast.stmt) -> str | None:

@@ -95,7 +95,8 @@ class Runner:
 
         Raises:
             ProgramError: the program did not do what it must; its cause is one of `program-timeout`,
-                `program-payload`, `program-crash`, `program-output`, `memory`, or `code` where this package failed.
+                `program-payload`, `program-crash`, `program-output`, `program-memory`, or `code`
+                where this package failed.
         """
         with self._lock:
             folder = Path(tempfile.mkdtemp(prefix="program-")).resolve()
