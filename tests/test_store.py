@@ -89,6 +89,9 @@ class TestFolders:
             open_study("sum", str(tmp_path))
         with pytest.raises(UserError, match="known: none"):
             open_study("sum", str(tmp_path / "nothing"))
+        (tmp_path / "begun").mkdir()
+        with pytest.raises(UserError, match=r"begun is a folder without a plan or a result"):
+            open_study("begun", str(tmp_path))
 
 
 class TestPrograms:
