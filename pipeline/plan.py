@@ -13,6 +13,7 @@ from rich.console import Console
 
 from pipeline import catalog, schema
 from pipeline.cell import Cell, Evaluation, canonical_json, format_bytes
+from pipeline.earlier import num_made
 from pipeline.errors import GridError
 from pipeline.estimates import Scale, expected_seconds, guessed_bytes, guessed_program_seconds, scales_of
 from pipeline.files import write_atomically
@@ -58,6 +59,7 @@ class Plan:
         rows: one a cell, in the order of the grid.
         tally: cells by task, model, family and state.
         num_outside: shards of the study that this plan does not have; they are kept.
+        num_made: cells that are not done and have a row under another evaluation.
         scales: what times grow with, of each task and base model.
     """
 
@@ -66,6 +68,7 @@ class Plan:
     rows: tuple[PlanRow, ...]
     tally: Tally
     num_outside: int
+    num_made: int
     scales: Mapping[tuple[str, str], Scale]
 
     @property
@@ -126,6 +129,14 @@ class Plan:
             console.print(_unresolved_line(self.unresolved_models), markup=False, highlight=False, soft_wrap=True)
         if self.num_outside:
             console.print(f"{self.num_outside:,} shards of this study are outside of the plan; they are kept.")
+        if self.num_made:
+            console.print(
+                f"{self.num_made:,} cells have been made under another `evaluation`: their programs are executed "
+                "again, not made anew, which the hours below leave out of account.",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
         if self.grid.rung is not None:
             console.print(
                 f"This is rung {self.grid.rung} of a search; when its cells are done, the next one follows: "
@@ -165,6 +176,7 @@ class Plan:
             "axes": axis_counts([row.cell for row in self.rows]),
             "unresolved_models": list(self.unresolved_models),
             "outside_plan": self.num_outside,
+            "made_under_another_evaluation": self.num_made,
             "encoder_jobs": len(self.groups()),
             "expected_hours": self.expected_hours,
             "files": self.num_files,
@@ -266,6 +278,7 @@ def make_plan(grid_path: Path, results: str | None) -> Plan:
         study=study,
         rows=rows,
         tally=Tally(((cell.task, cell.model, cell.family) for cell in planned), states),
+        num_made=num_made(study, (row.cell for row in rows if row.state.name != DONE)),
         num_outside=len(study.listed_cells().difference(cell_id for cell_id in cell_ids if cell_id is not None)),
         scales=scales,
     )

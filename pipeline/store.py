@@ -24,6 +24,7 @@ from pipeline import schema
 from pipeline.attempt_files import read_attempts, write_attempts
 from pipeline.compacted_index import compacted_files, index
 from pipeline.errors import InvalidShardError, TaskComplexityError, UserError
+from pipeline.evaluations import noting_evaluations
 from pipeline.files import READ_THREADS, entries, make_folder, read_patiently, write_atomically
 from pipeline.shards import has_footer_of, read_shard, write_shard
 
@@ -364,7 +365,8 @@ class Study:
         return pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
 
     def write_plan(self, plan: pa.Table) -> None:
-        """Keep a plan, of the columns of `schema.PLAN`, in the place of the last one."""
+        """Keep a plan, of the columns of `schema.PLAN`, in the place of the last one, whose evaluations it notes."""
+        plan = noting_evaluations(plan, self.plan_path)
         write_atomically(self.plan_path, lambda file: pq.write_table(plan, file, compression="zstd"), replace=True)
 
     def read_plan(self) -> pa.Table | None:
