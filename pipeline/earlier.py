@@ -42,7 +42,8 @@ def earlier_programs(study: Study, cells: Sequence[Cell], provenance: Mapping[st
     """By cell id, programs of cells that differ from these in their evaluation alone.
 
     Those of rungs before this study must be what this process would make. Of the study itself a row counts, as all rows
-    do, whichever code made it. Cells of which an attempt has failed are left out: they are made anew.
+    do, whichever code and lock made it, as long as its data are of the same commits. Cells of which an attempt has
+    failed are left out: they are made anew.
 
     Args:
         study: the study of the cells, which have one evaluation.
@@ -63,7 +64,9 @@ def earlier_programs(study: Study, cells: Sequence[Cell], provenance: Mapping[st
         cell_of = {str(dataclasses.replace(cell, evaluation=evaluation).cell_id): cell for cell in left}
         for earlier_id in source.valid_cells(cell_of):
             row = read_row(source, earlier_id, [*COLUMNS, *needed])
-            may_differ = set() if source is not study else {*_MADE_BY} - ({*_MACHINE} if row["coded_bits"] else set())
+            may_differ = {*_MADE_BY, "lock_sha256"} if source is study else set()
+            if row["coded_bits"]:
+                may_differ -= {*_MACHINE}
             is_same = all(row[name] == value for name, value in needed.items() if name not in may_differ)
             if is_same and (encoded := _encoded(source, row, cell_of[earlier_id])):
                 found[encoded.cell.cell_id] = encoded

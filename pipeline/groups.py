@@ -34,7 +34,7 @@ def group_ids(planned: Sequence[Cell]) -> list[str | None]:
     known: dict[tuple[object, ...], str | None] = {}
     groups: list[str | None] = []
     for cell in planned:
-        key = (cell.task, cell.model, cell.family, cell.seed, *cell.parameters.values())
+        key = (cell.task, cell.model, cell.family, cell.seed, *cell.parameters.items())
         if key not in known:
             known[key] = group_id(cell, shared[cell.family])
         groups.append(known[key])

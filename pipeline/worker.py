@@ -69,7 +69,9 @@ def run_group(
     study = Study(Path(study_folder))
     loaded = loaded or LoadedModel(emit)
     rows = read_cells(Path(plan_path), group_id=group_id).to_pylist()
-    assert rows, f"{plan_path} has no group {group_id}"
+    if not rows:
+        emit({"event": "again", "cause": "left out", "message": f"the grid was planned anew, without group {group_id}"})
+        return
     done = study.valid_cells(row["cell_id"] for row in rows)
     cells = [Cell.from_row(row) for row in rows if row["cell_id"] not in done]
     if not cells:

@@ -106,7 +106,10 @@ class Document:
         if isinstance(node, yaml.SequenceNode):
             return [self._plain(loader, item, (*place, index)) for index, item in enumerate(node.value)]
         if not isinstance(node, yaml.MappingNode):
-            return loader.construct_object(node)
+            try:
+                return loader.construct_object(node)
+            except ValueError as error:  # a date that is none
+                raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from error
         content: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
@@ -143,7 +146,7 @@ def budget_of(value: Any) -> int:
     """Size in bytes of `16KiB`, `1.5 MiB` or `2000`."""
     match = SIZE.fullmatch(str(value)) if isinstance(value, str) or is_whole(value) else None
     size = float(match[1]) * UNITS[match[2]] if match and match[2] in UNITS else 0.0
-    if size < 1 or size != int(size):
+    if size < 1 or not size.is_integer():
         raise UserError(
             f"a budget is a whole number of bytes, or one with a unit of B, KiB, MiB or GiB, such as 16KiB "
             f"(of 1024 bytes each); {shown(value)} given"
@@ -164,7 +167,7 @@ def allowed_types(hint: Any) -> tuple[type, ...]:
 def value_as(value: Any, allowed: Sequence[type]) -> Scalar:
     """The value as one of the types; whole numbers and `1e-4` become floats where a float is wanted."""
     if float in allowed and (is_whole(value) or (isinstance(value, str) and EXPONENT.fullmatch(value))):
-        value = float(value)
+        value = float(str(value))  # of a whole number, too: one without an end becomes infinite, and is refused
     if type(value) in allowed and not (isinstance(value, float) and not math.isfinite(value)):
         return typing.cast(Scalar, value)
     names = " or ".join(TYPE_NAMES[kind] for kind in allowed)

@@ -16,7 +16,9 @@ from pipeline.cell import Cell, Evaluation
 from pipeline.earlier import earlier_programs
 from pipeline.evaluations import known_evaluations
 from pipeline.rows import iter_rows
+from pipeline.runner import Runner
 from pipeline.store import Study
+from pipeline.worker import run_group
 
 GRID = """
 study: sums
@@ -96,6 +98,14 @@ def test_a_plan_knows_the_evaluations_before_it(study: Study, tiny_model: Path) 
     study.plan_path.write_bytes(content)
 
 
+def test_a_group_that_was_planned_away_is_left_out(study: Study) -> None:
+    """A grid may be edited and planned while it runs."""
+    events: list[dict[str, Any]] = []
+    with Runner(study.folder, warm=False) as runner:
+        run_group(str(study.folder), str(study.plan_path), "0" * 16, runner, events.append)
+    assert [event["cause"] for event in events] == ["left out"]
+
+
 def test_what_is_coded_under_the_model_is_taken_on_the_same_machine_alone(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,7 +119,8 @@ def test_what_is_coded_under_the_model_is_taken_on_the_same_machine_alone(
         return {it.cell.family for it in earlier_programs(study, cells, provenance | changes).values()}
 
     assert taken() == {"baseline", "icl", "lora"}
-    assert taken(lock_sha256="another") == set()
+    assert taken(lock_sha256="another") == {"baseline", "icl", "lora"}
+    assert taken(hub_commits="another") == set()
     monkeypatch.setattr("pipeline.earlier.code_state", lambda: ("another", None))
     assert taken() == {"baseline", "icl", "lora"}
     monkeypatch.setattr("pipeline.earlier.machine_class", lambda: "another")

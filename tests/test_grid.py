@@ -324,6 +324,8 @@ extra: 1
             "does not know",
         ),
         (programs("{family: lora, bits: 4, target_modules: ''}"), "target_modules is empty; give all-linear"),
+        (programs(f"{{family: icl, budgets: [{'1' * 400}]}}"), "a budget is a whole number of bytes"),
+        (programs(f"{{family: lora, bits: 4, lr: {'1' * 400}}}"), "must be a number"),
         ("- a\n- b\n", "a grid is a mapping with the keys study"),
         ("", "a grid is a mapping with the keys study"),
     ],
@@ -343,7 +345,7 @@ def test_one_mistake(read: ReadText, text: str, part: str) -> None:
         ("a: 1\n---\nb: 2", "line 2, column 1"),
         ("a: !!python/name:os.system x", "could not determine a constructor"),
         ("{a: 1}: 2", "a key must be text"),
-        ("a: 2024-13-45", "month must be in 1..12"),
+        ("a: 1\nb: 2024-13-45", "line 2, column 4: this cannot be read as YAML: month must be in 1..12"),
         ("a: \x07", "this cannot be read as YAML"),
     ],
 )

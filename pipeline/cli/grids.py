@@ -104,7 +104,11 @@ def run(
     ] = None,
     cells: Annotated[
         str | None,
-        typer.Option("--cells", metavar="PATTERN", help="Only cells whose label matches (*lora*) or id starts so."),
+        typer.Option(
+            "--cells",
+            metavar="PATTERN",
+            help="Only cells whose label matches (*lora*) or id starts so, and those made with them.",
+        ),
     ] = None,
     executor: Annotated[
         Executor, typer.Option("--executor", help="Processes of this machine; or this process, for a debugger.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -10,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from pipeline.cell import canonical_json
 from pipeline.errors import UserError, unknown_name
@@ -194,12 +194,7 @@ def staged_folder(spec: ModelSpec) -> Path:
 
 def staged(spec: ModelSpec) -> StagedModel | None:
     """The staged folder of this model, None where it was not staged here."""
-    folder = staged_folder(spec)
-    try:
-        facts = json.loads((folder / "staged.json").read_text())
-    except FileNotFoundError:
-        return None
-    return _staged_model(folder, facts)
+    return _staged_in(staged_folder(spec))
 
 
 def staged_by_identity(identity: str) -> StagedModel:
@@ -209,10 +204,31 @@ def staged_by_identity(identity: str) -> StagedModel:
         UserError: it is not on this machine.
     """
     for facts in (cache_folder() / "models").glob("*/staged.json"):
-        content = json.loads(facts.read_text())
-        if content["identity"] == identity:
-            return _staged_model(facts.parent, content)
+        model = _staged_in(facts.parent)
+        if model is not None and model.identity == identity and _is_unchanged(model, facts):
+            return model
     raise UserError(f"no base model of identity {identity[:12]} is staged here; `tcx run` of its grid stages it")
+
+
+def _is_unchanged(model: StagedModel, facts: Path) -> bool:
+    """Whether the files are what was staged: a folder of the user's is linked, and may be written to since."""
+    written = max(path.stat().st_mtime_ns for path in model.folder.iterdir())
+    if written <= facts.stat().st_mtime_ns:
+        return True
+    is_same = folder_identity(model.folder) == model.identity
+    if is_same:
+        with contextlib.suppress(OSError):  # a cache that others own is read again each time
+            os.utime(facts, ns=(written, written))
+    return is_same
+
+
+def folder_identity(folder: Path) -> str:
+    """SHA-256 over the sorted names and SHA-256 digests of a folder's files."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def known_identity(spec: ModelSpec) -> str | None:
@@ -221,10 +237,15 @@ def known_identity(spec: ModelSpec) -> str | None:
     return found.identity if found else None
 
 
-def _staged_model(folder: Path, facts: Mapping[str, Any]) -> StagedModel:
+def _staged_in(folder: Path) -> StagedModel | None:
+    """The model that was staged into a folder of the cache, None where none was, or what it notes is damaged."""
     files = folder / "files"
-    sizes = {str(files / name): size for name, size in facts.get("sizes", {}).items()}
-    return StagedModel(folder=files, identity=facts["identity"], parameters=facts["parameters"], sizes=sizes)
+    try:
+        facts = json.loads((folder / "staged.json").read_text())
+        sizes = {str(files / name): size for name, size in facts.get("sizes", {}).items()}
+        return StagedModel(folder=files, identity=facts["identity"], parameters=facts["parameters"], sizes=sizes)
+    except (FileNotFoundError, ValueError, KeyError, AttributeError):
+        return None
 
 
 def _installed_version(distribution: str) -> str | None:

@@ -5,7 +5,6 @@ Run as `python -m pipeline.models.stage LABEL BASE_FOLDER [COMMIT]`, so that the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -21,7 +20,15 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.hub import asking_hub
-from pipeline.models.spec import STAGED_FILES, ModelSpec, StagedModel, parse_model, staged, staged_folder
+from pipeline.models.spec import (
+    STAGED_FILES,
+    ModelSpec,
+    StagedModel,
+    folder_identity,
+    parse_model,
+    staged,
+    staged_folder,
+)
 
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -72,20 +79,13 @@ def stage(spec: ModelSpec) -> StagedModel:
             os.rename(folder.parent, target)
         except OSError:
             # Another process staged the same model meanwhile; its folder is as good as this one.
+            # One whose note cannot be read is of no use.
             if staged(spec) is None:
-                raise
+                shutil.rmtree(target)
+                os.rename(folder.parent, target)
     found = staged(spec)
     assert found is not None
     return found
-
-
-def folder_identity(folder: Path) -> str:
-    """SHA-256 over the sorted names and SHA-256 digests of a folder's files."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        with path.open("rb") as file:
-            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
 
 
 def _from_packaged(spec: ModelSpec, folder: Path) -> None:

@@ -51,7 +51,7 @@ def _prove_model(item: dict[str, Any]) -> str | None:
     from safetensors import SafetensorError, safe_open
     from transformers import AutoConfig, AutoTokenizer
 
-    from pipeline.models.stage import folder_identity
+    from pipeline.models.spec import folder_identity
 
     folder = Path(item["folder"])
     index = folder / "model.safetensors.index.json"

@@ -18,6 +18,7 @@ from typing import Any
 _IMPORT_LIMIT_SECONDS = 900.0
 """Importing torch from a busy network file system takes minutes."""
 _KILL_LIMIT_SECONDS = 30.0
+_LONGEST_POLL_SECONDS = 86_400.0  # the system takes milliseconds of 31 bits
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from launch.start import main; main()"
 _FLAGS = ("-S", "-s", "-P", "-B")
@@ -178,7 +179,10 @@ class Zygote:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         while b"\n" not in self._unread:
-            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            left = max(0.0, deadline - time.monotonic())
+            if not poll.poll(min(left, _LONGEST_POLL_SECONDS) * 1000):
+                if left > _LONGEST_POLL_SECONDS:
+                    continue
                 return None
             received = os.read(descriptor, 4096)
             if not received:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -244,3 +245,41 @@ def test_weights_that_would_be_drawn_at_random_are_refused(
         torch.save(weights, folder / "pytorch_model.bin")
     with pytest.raises(UserError, match=r"lacks 1 of the weights .* such as lm_head\.weight"):
         stage(parse_model("./model", tmp_path))
+
+
+def test_a_folder_that_was_written_to_since_is_not_taken_for_what_was_staged(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of a local folder are linked: whoever writes into them changes the staged ones, too."""
+    monkeypatch.setenv("TCX_CACHE", str(tmp_path / "cache"))
+    source = Path(shutil.copytree(tiny_model, tmp_path / "source"))
+    model = stage(parse_model(str(source), tmp_path))
+    note = model.folder.parent / "staged.json"
+    later = note.stat().st_mtime + 60
+    config = source / "config.json"
+    content = config.read_text()
+    config.write_text(content.replace('"rms_norm_eps": ', '"rms_norm_eps": 1'))
+    os.utime(config, (later, later))
+    assert (model.folder / "config.json").read_text() != content, "it was copied, not linked"
+    with pytest.raises(UserError, match="no base model of identity"):
+        staged_by_identity(model.identity)
+    config.write_text(content)
+    os.utime(config, (later, later))
+    assert staged_by_identity(model.identity) == model
+    assert note.stat().st_mtime == pytest.approx(later), "files are read once"
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"identity": "1"}'])
+def test_a_damaged_note_is_that_of_no_model(
+    damage: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TCX_CACHE", str(tmp_path / "cache"))
+    model = stage(parse_model(str(tiny_model), tmp_path))
+    other = tmp_path / "cache" / "models" / "a"
+    other.mkdir()
+    (other / "staged.json").write_text(damage)
+    assert staged_by_identity(model.identity) == model
+    note = model.folder.parent / "staged.json"
+    note.write_text(damage)
+    assert staged(parse_model(str(tiny_model), tmp_path)) is None
+    assert stage(parse_model(str(tiny_model), tmp_path)) == model

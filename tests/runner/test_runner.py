@@ -146,6 +146,12 @@ def test_the_time_limit_ends_grandchildren(request: pytest.FixtureRequest, no_mo
     assert runner.execute(pack(COPY), no_model, texts("a"), time_limit_seconds=60).outputs == ("a",)
 
 
+def test_a_time_limit_of_a_month_is_one(warm: Runner, no_model: Path) -> None:
+    """Longer than the milliseconds that the system waits for at once."""
+    limit = 31 * 24 * 3600
+    assert warm.execute(pack(COPY), no_model, texts("a"), time_limit_seconds=limit).outputs == ("a",)
+
+
 def test_a_program_that_ends_leaves_no_process(cold: Runner, no_model: Path) -> None:
     mark = secrets.token_hex(8)
     with pytest.raises(ProgramError):
