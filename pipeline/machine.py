@@ -149,8 +149,14 @@ def num_cores() -> int:
 
 @cache
 def code_state() -> tuple[str | None, str | None]:
-    """Git commit of this package's checkout, and the SHA-256 of its uncommitted changes; None where there is none."""
-    folder = Path(__file__).resolve().parent
+    """Git commit of this package's checkout, and the SHA-256 of uncommitted changes to the package.
+
+    None for what there is not, as where the package is installed into somebody else's repository.
+    """
+    return _code_state(Path(__file__).resolve().parent)
+
+
+def _code_state(folder: Path) -> tuple[str | None, str | None]:
     note = folder / SNAPSHOT_NOTE
     if note.is_file():
         recorded = json.loads(note.read_text())
@@ -163,11 +169,14 @@ def code_state() -> tuple[str | None, str | None]:
             return None
         return done.stdout
 
-    commit, changes = git("rev-parse", "HEAD"), git("diff", "HEAD")
-    return (
-        commit.decode().strip() if commit else None,
-        hashlib.sha256(changes).hexdigest() if changes else None,
-    )
+    commit = git("rev-parse", "HEAD") if git("ls-files", "--error-unmatch", Path(__file__).name) else None
+    if commit is None:
+        return None, None
+    changes = git("diff", "HEAD", "--", ".") or b""
+    new = git("ls-files", "--others", "--exclude-standard", "-z", "--", "*.py") or b""
+    for name in filter(None, new.decode().split("\0")):
+        changes += name.encode() + (folder / name).read_bytes()
+    return commit.decode().strip(), hashlib.sha256(changes).hexdigest() if changes else None
 
 
 def _processor() -> str:
