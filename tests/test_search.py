@@ -312,7 +312,6 @@ def test_a_whole_search(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.Mo
     taken = earlier_programs(study, [cell], provenance)[cell.cell_id]
     assert taken.program is not None
     assert (taken.cell, taken.program.sha256) == (cell, row["program_sha256"])
-    assert not earlier_programs(rung, [cell], provenance)
     assert not earlier_programs(study, [cell], provenance | {"lock_sha256": "another"})
     assert not earlier_programs(study, [dataclasses.replace(cell, family_version=99)], provenance)
     with monkeypatch.context() as patched:
