@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from pipeline.rows import iter_rows
 from pipeline.runner import Runner
 from pipeline.store import Study
 from pipeline.worker import run_group
+from tests.commands import tcx
 
 GRID = """
 study: sums
@@ -36,18 +34,6 @@ FEW, MORE = (
     Evaluation(validation_items=4, test_items=5),
 )
 MADE = ("program_sha256", "settings", "nll_bits", "coded_bits", "payload_text", "encode_seconds", "train_tokens")
-
-
-def tcx(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *arguments, "--results", "results"],
-        cwd=folder,
-        env=os.environ | {"TCX_CACHE": str(folder / "cache"), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +72,10 @@ def test_a_plan_knows_the_evaluations_before_it(study: Study, tiny_model: Path) 
     tcx(folder, "plan", "grid.yaml")
     assert study.plan_path.read_bytes() == content
     (folder / "few.yaml").write_text(GRID.format(model=tiny_model, validation=2, test=3))
-    assert json.loads(tcx(folder, "plan", "few.yaml", "--json"))["states"]["done"] == 3
+    assert json.loads(tcx(folder, "plan", "few.yaml", "--json").stdout)["states"]["done"] == 3
     (folder / "most.yaml").write_text(GRID.format(model=tiny_model, validation=5, test=6))
-    assert json.loads(tcx(folder, "plan", "most.yaml", "--json"))["made_under_another_evaluation"] == 3
-    assert "3 cells have been made under another `evaluation`" in tcx(folder, "plan", "most.yaml")
+    assert json.loads(tcx(folder, "plan", "most.yaml", "--json").stdout)["made_under_another_evaluation"] == 3
+    assert "3 cells have been made under another `evaluation`" in tcx(folder, "plan", "most.yaml").stdout
     most = Evaluation(validation_items=5, test_items=6)
     assert known_evaluations(study.plan_path) == [FEW, MORE, most]
     assert known_evaluations(study.folder / "no plan") == []

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from pipeline.cell import Cell
 from pipeline.evaluate import items_of
 from pipeline.rows import read_row
 from pipeline.store import Study
+from tests.commands import tcx
 
 TASK = """
 name: letters
@@ -45,18 +43,6 @@ def write_items(folder: Path, name: str, number: int) -> None:
     # Copying the text is never exactly the reply, and always contains it.
     rows = [{"text": f"{name} {index} and more", "reply": f"{name} {index}"} for index in range(number)]
     (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-
-
-def tcx(folder: Path, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *arguments, "--results", "results"],
-        cwd=folder,
-        env=os.environ | {"TCX_CACHE": str(folder / "cache"), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == status, done.stderr
-    return done
 
 
 def planned_rows(study: Study) -> dict[tuple[str, str], dict[str, Any]]:
