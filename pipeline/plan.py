@@ -131,8 +131,8 @@ class Plan:
             console.print(f"{self.num_outside:,} shards of this study are outside of the plan; they are kept.")
         if self.num_made:
             console.print(
-                f"{self.num_made:,} cells have been made under another `evaluation`: their programs are executed "
-                "again, not made anew, which the hours below leave out of account.",
+                f"{self.num_made:,} cells have been made under another `evaluation`: programs are executed again, "
+                "not made anew, where this machine can decode them; the hours below leave that out of account.",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from pipeline.plan import Plan, check_grid, make_plan
 from pipeline.run import run_grid
 from pipeline.search import FINALISTS, FIRST_ITEMS, _without, outcomes
 from pipeline.store import Study
+from tests.commands import tcx
 from tests.small_shards import shard_row
 from tests.test_plan import fail, stage
 
@@ -276,18 +274,7 @@ evaluation: {{validation_items: 4, test_items: 2}}
 def test_a_whole_search(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "grid.yaml").write_text(SMALL.format(model=tiny_model))
 
-    def tcx(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", *arguments, "--results", "results"],
-            cwd=tmp_path,
-            env=os.environ | {"TCX_CACHE": str(tmp_path / "cache"), "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    told = tcx("run", "grid.yaml", "--jobs", "2")
+    told = tcx(tmp_path, "run", "grid.yaml", "--jobs", "2").stdout
     rung, study = Study(tmp_path / "results" / "small.rung-1"), Study(tmp_path / "results" / "small")
     rows = {it: read(it) for it in (rung, study)}
     assert {row["family"] for row in rows[rung]} == {"urial", "icl", "subset"}
@@ -302,7 +289,7 @@ def test_a_whole_search(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.Mo
     assert all([row[name] for name in MADE] == made[row["program_sha256"]] for row in rows[study])
     assert "200 B / seed 1: none of 4 candidates keeps the budget\n" in told
     assert "1.758 KiB" in told and "searched" in told
-    plan = json.loads(tcx("plan", "grid.yaml", "--json"))
+    plan = json.loads(tcx(tmp_path, "plan", "grid.yaml", "--json").stdout)
     assert (plan["study"], plan["rung"], plan["states"]["done"]) == ("small", None, FINALISTS)
 
     # A program is taken over as long as it is there, would be made so again, and has not failed.
@@ -312,6 +299,7 @@ def test_a_whole_search(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.Mo
     taken = earlier_programs(study, [cell], provenance)[cell.cell_id]
     assert taken.program is not None
     assert (taken.cell, taken.program.sha256) == (cell, row["program_sha256"])
+    assert earlier_programs(rung, [cell], provenance)  # its own, of another evaluation
     assert not earlier_programs(study, [cell], provenance | {"lock_sha256": "another"})
     assert not earlier_programs(study, [dataclasses.replace(cell, family_version=99)], provenance)
     with monkeypatch.context() as patched:
