@@ -36,7 +36,8 @@ class Label(NamedTuple):
 def split_label(label: str) -> Label:
     """The parts of a label.
 
-    In the name of a file a plus is a plus, unless a known loading stands behind it; elsewhere it has no other meaning.
+    In the name of a file a plus is a plus, unless a known loading stands behind it, and an at sign is an at sign,
+    unless a seed does; elsewhere they have no other meaning.
     """
     rest, plus, loading = label.rpartition("+")
     if not plus or (loading not in LOADINGS and label.startswith(LOCAL)):
@@ -44,5 +45,5 @@ def split_label(label: str) -> Label:
     random_seed = None
     if match := re.fullmatch(r"(.*)@random-(\d+)", rest):
         rest, random_seed = match[1], int(match[2])
-    name, at, revision = rest.partition("@")
+    name, at, revision = (rest, "", "") if label.startswith(LOCAL) else rest.partition("@")
     return Label(name, revision if at else None, random_seed, loading or None)

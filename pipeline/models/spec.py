@@ -124,6 +124,12 @@ def parse_model(label: str, base_folder: Path) -> ModelSpec:
     if parts.is_path:
         return _local(label, parts, base_folder)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", parts.name):
+        if parts.revision is None and placed(base_folder, parts.name).exists():
+            at_main = label.replace(parts.name, f"{parts.name}@main")
+            raise UserError(
+                f"model {label!r} is a folder beside the grid, and has the form of a repository of the hub: "
+                f"write ./{label} for the folder, or {at_main} for the repository"
+            )
         return ModelSpec(
             label=label,
             kind="hub",
@@ -138,13 +144,13 @@ def parse_model(label: str, base_folder: Path) -> ModelSpec:
 def _local(label: str, parts: Label, base_folder: Path) -> ModelSpec:
     path = placed(base_folder, parts.name).resolve()
     if not path.exists():
-        raise UserError(f"model {label!r}: there is no file or folder {path}")
+        name, at, _ = str(path).rpartition("@")
+        hint = "; a local model has no revision, only @random-SEED" if at and Path(name).exists() else ""
+        raise UserError(f"model {label!r}: there is no file or folder {path}{hint}")
     if path.is_dir() and not (path / "config.json").is_file():
         raise UserError(f"model {label!r}: {path} has no config.json; give a model folder or a .gguf file")
     if path.is_file() and path.suffix != ".gguf":
         raise UserError(f"model {label!r}: {path} is neither a folder nor a .gguf file")
-    if parts.revision is not None:
-        raise UserError(f"model {label!r}: a local model has no revision; only @random-SEED is allowed here")
     return ModelSpec(
         label=label,
         kind="folder" if path.is_dir() else "gguf",

@@ -63,6 +63,8 @@ def test_local_models(tmp_path: Path) -> None:
     (tmp_path / "a+b").mkdir()
     (tmp_path / "a+b" / "config.json").write_text("{}")
     (tmp_path / "weights.gguf").touch()
+    (tmp_path / "run@v2").mkdir()
+    (tmp_path / "run@v2" / "config.json").write_text("{}")
     folder = {"kind": "folder", "source": str(tmp_path / "a+b")}
     for label, rest in (
         ("./a+b", {}),
@@ -71,6 +73,8 @@ def test_local_models(tmp_path: Path) -> None:
         (f"{tmp_path}/a+b@random-1+nf4", {"random_seed": 1, "loading": "nf4"}),
     ):
         assert parse_model(label, tmp_path) == ModelSpec(label=label, **folder, **rest)  # type: ignore[arg-type]
+    assert parse_model("./run@v2", tmp_path).source == str(tmp_path / "run@v2")
+    assert parse_model("./run@v2@random-1", tmp_path).random_seed == 1
     found = parse_model("./weights.gguf+nf4", tmp_path)
     assert (found.kind, found.source, found.loading) == ("gguf", str(tmp_path / "weights.gguf"), "nf4")
 
@@ -92,16 +96,26 @@ def test_local_models(tmp_path: Path) -> None:
         ("./folder", "has no config.json"),
         ("./file.bin", "neither a folder nor a .gguf file"),
         ("./model@v1", "a local model has no revision"),
+        ("runs/step-2@random-1", "write ./runs/step-2@random-1 for the folder, or runs/step-2@main@random-1 for the"),
     ],
 )
 def test_mistakes(tmp_path: Path, label: str, said: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file.bin").touch()
+    (tmp_path / "runs" / "step-2").mkdir(parents=True)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     with pytest.raises(UserError) as caught:
         parse_model(label, tmp_path)
     assert said in str(caught.value)
+
+
+def test_a_folder_with_the_name_of_a_repository(tmp_path: Path) -> None:
+    """A stated revision, as the message about both proposes, is one of the repository."""
+    (tmp_path / "acme" / "tiny").mkdir(parents=True)
+    assert parse_model("acme/tiny@main@random-1", tmp_path) == spec(
+        "acme/tiny@main@random-1", "acme/tiny", "main", random_seed=1
+    )
 
 
 def test_a_grid_names_them(tmp_path: Path) -> None:
