@@ -1,12 +1,14 @@
 """How often 95% intervals hold the truth: simulated programs with known curves, through the functions that reduce.
 
     python benchmarks/coverage.py [--json] [--simulations 1000] [--resamples 2000] [--items 500] [--scenario dense]
+                                  [--rejected]
 
 Each simulation draws validation items, chooses the frontiers of two models (or of two sets of programs of one model) on
 them, draws test items, and asks every interval of the tables whether it holds what is true of the chosen frontiers. A
 program is right on an item if the item is easier than the program is good; `within` is how far the programs of one side
 agree on what is easy (1: a better program is right on all that a worse one is right on), `across` likewise for the two
-sides. The last lines are methods that were tried and left, among them the percentile bootstrap of a maximum.
+sides. With `--rejected` the last lines are methods that were tried and left, among them the percentile bootstrap of a
+maximum.
 """
 
 from __future__ import annotations

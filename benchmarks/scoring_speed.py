@@ -1,11 +1,11 @@
 """Scored items a second: executed programs against plain generation that is padded to the full length.
 
-    python benchmarks/scoring_speed.py [--json] [--task en-fr-software] [--items 64] [--shots 1]
+    python benchmarks/scoring_speed.py [--json] [--task en-fr-software] [--items 64] [--shots 1] [--turns 3]
 
 Two programs, for there are two ways to answer: behind a text that is `written` in the source (family `baseline`) by the
 model's own `generate`, which ends when the last row of a batch meets the stop text; and behind a text that is `coded`
 (family `icl`) by the lock-step loop that also decodes it: the demonstrations are read once for 64 rows, and a row that
-has ended costs nothing more. The second loop costs 300 bytes, so the first programs do not have it. Both are run as a
+has ended costs nothing more. The second loop costs 370 bytes, so the first programs do not have it. Both are run as a
 cell's are: a process of its own, forked from one that has imported torch, lines sorted by length; the load of the
 model is counted, and the decoding of the demonstrations too.
 Plain generation is `transformers`' `generate` behind the same text in the same batch size in the order of the split,

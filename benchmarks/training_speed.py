@@ -1,6 +1,6 @@
 """Trained tokens a second: the loop of the encoders against transformers' Trainer with peft.
 
-    python benchmarks/training_speed.py [--json] [--task en-fr-software] [--examples 64] [--bf16]
+    python benchmarks/training_speed.py [--json] [--task en-fr-software] [--examples 64] [--turns 5] [--bf16]
 
 Both train the same LoRA of rank 8 with AdamW on the same examples in the same batches, on one thread, in fp32 or bf16,
 with the packaged SmolLM2-135M; loading comes before the clock starts. The Trainer is used as it comes: examples of a

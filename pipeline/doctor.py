@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.cell import format_bytes
-from pipeline.machine import missing_packages, num_cores
+from pipeline.machine import INSTALL, missing_packages, num_cores
 from pipeline.models.spec import PACKAGED, cache_folder, known_identity, parse_model
 from pipeline.runner import check_reference_machine
 
@@ -71,7 +71,7 @@ def _python() -> Finding:
 
 def _training() -> Finding:
     if missing := missing_packages():
-        text = f"{', '.join(missing)} not installed: pip install 'task-complexity[train]'; reducing works without"
+        text = f"{', '.join(missing)} not installed: {INSTALL}; reducing works without"
     else:
         text = "packages for running cells are installed"
     return Finding(name="training", ok=not missing, text=text)

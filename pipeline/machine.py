@@ -35,6 +35,9 @@ RECORDED_PACKAGES = (
 )
 
 
+INSTALL = "in a checkout of task-complexity, pip install -c constraints.txt '.[train]'"
+"""How the packages come here that the base install leaves out."""
+
 _TO_RUN_CELLS = ("torch", "transformers", "peft", "accelerate", "constriction")
 
 
@@ -55,7 +58,7 @@ def require_packages(purpose: str) -> None:
     if missing := missing_packages():
         raise UserError(
             f"{purpose} needs {', '.join(missing)}, which the base install leaves out: "
-            "pip install 'task-complexity[train]'; planning, reducing and drawing work without"
+            f"{INSTALL}; planning, reducing and drawing work without"
         )
 
 

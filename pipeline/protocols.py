@@ -177,7 +177,8 @@ class Family(Protocol):
     version: int
     """Changes when the program file of the same cell could."""
     view: str
-    """`floor`, `inference`, `data` or `parametric`: the argument of the hypothesis that the family stands for."""
+    """The argument of the hypothesis that the family stands for: `floor`, `inference`, `data`, `parametric`, or
+    `combined` for two of them."""
     parameters: type
     """Frozen keyword-only dataclass with a default for every field; `__post_init__` raises ValueError on bad values."""
     size: str | None

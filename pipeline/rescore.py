@@ -20,6 +20,7 @@ from pipeline.errors import UserError
 from pipeline.evaluate import SCORED_SPLITS, items_of, score_split
 from pipeline.groups import group_ids
 from pipeline.lock import read_lock
+from pipeline.machine import INSTALL
 from pipeline.metrics import METRICS
 from pipeline.protocols import Task
 from pipeline.rows import iter_rows, read_row
@@ -148,9 +149,7 @@ def rescore(name: str, *, results: str | None, same_items: bool, console: Consol
         with Progress(console=console) as progress:
             scores = [_score(study, tasks[pair.new.task], pair) for pair in progress.track(pairs, description="cells")]
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"{error.name} is not installed, and scoring needs it: pip install 'task-complexity[train]'"
-        ) from error
+        raise UserError(f"{error.name} is not installed, and scoring needs it: {INSTALL}") from error
     num_present = Counter(cell.task for cell in cells if cell.cell_id in present)
     # What becomes of the plan is what `tcx plan` would make of the grid now.
     if any(cell.task_version != row["task_version"] for cell, row in zip(cells, rows, strict=True)):

@@ -193,4 +193,4 @@ def test_what_needs_torch_says_so_once(paths: list[str], place: Path) -> None:
     assert len(messages) == 2
     for message, purpose in zip(messages, ("executing programs", "running cells"), strict=True):
         assert message.startswith(f"tcx: {purpose} needs torch, transformers, peft, accelerate, constriction, which")
-        assert "pip install 'task-complexity[train]'" in message
+        assert "pip install -c constraints.txt '.[train]'" in message

@@ -63,7 +63,7 @@ def plan(
     results: Results = None,
     as_json: AsJson = False,
 ) -> None:
-    """Expand a grid and show what is done, what is to do and what it will cost. Runs nothing."""
+    """Expand a grid and show what is done, what is to do and what it will cost. Makes no program."""
     from pipeline.grid import find_grid
 
     if cluster is None:
@@ -124,7 +124,7 @@ def run(
     raise typer.Exit(1 if summary.failed else 0)
 
 
-@app.command(epilog="Example: tcx submit jobs/quickstart.yaml --cluster narval --set account=def-ada")
+@app.command(epilog="Example: tcx submit jobs/quickstart.yaml --cluster mila")
 def submit(
     grid: GridName,
     cluster: Cluster,
