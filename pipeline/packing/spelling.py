@@ -15,6 +15,8 @@ import string
 import tokenize
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
 from pipeline.packing.names import Rename, passes_by_name, set_by
 
 REFLECTION = {"locals", "globals", "vars", "eval", "exec"}
@@ -90,7 +92,7 @@ def _with_cheap_names(source: str) -> str:
 
 
 def _own_names(tree: ast.Module) -> set[str]:
-    """Names of one letter that the source defines, and that nothing knows but by these names."""
+    """Names of one letter of ASCII that the source defines, and that nothing knows but by these names."""
     bound, known, parameters = set(), {*dir(builtins)}, set()
     is_by_name = False
     for node in ast.walk(tree):
@@ -110,7 +112,7 @@ def _own_names(tree: ast.Module) -> set[str]:
             known.add(node.asname or node.name)
         is_by_name |= passes_by_name(node)
     known |= parameters if is_by_name else set()
-    return {name for name in (bound | parameters) - known if len(name) == 1}
+    return {name for name in (bound | parameters) - known if len(name) == 1 and name.isascii()}
 
 
 def _all_names(tree: ast.Module) -> set[str]:
@@ -157,28 +159,44 @@ def _cheapest(pieces: tuple[str, ...], taken: frozenset[str]) -> Mapping[str, st
     """A letter for each name: every letter is tried for every name, until nothing is shorter for another one."""
     letters = sorted({*string.ascii_letters} - taken)
     names = sorted({*pieces[1::2]})
+    length_with = functools.cache(_Spelled(pieces).length)
     found = []
     for start in range(STARTS):
         order = random.Random(start)
         best = {name: name for name in names}
-        length, before = _length(_join(pieces, best)), 0
+        length, before = length_with(tuple(best.values())), 0
         while length != before:
             before = length
             for name in order.sample(names, len(names)):
                 for letter in order.sample(letters, len(letters)):
                     # A name that has the letter takes the one that gets free.
                     other = {it: best[name] if held == letter else held for it, held in best.items()} | {name: letter}
-                    if (tried := _length(_join(pieces, other))) < length:
+                    if (tried := length_with(tuple(other.values()))) < length:
                         best, length = other, tried
         found.append((length, best))
     return min(found, key=lambda it: it[0])[1]
 
 
-def _length(source: str) -> int:
-    """Bytes that deflate needs, nearly; quickly."""
-    import deflate
+class _Spelled:
+    """A source whose names are letters of one byte, to be exchanged where they stand."""
 
-    return len(deflate.deflate_compress(source.encode(), 12))
+    def __init__(self, pieces: Sequence[str]) -> None:
+        """Take the pieces of which every second one is a name."""
+        ends = np.cumsum([len(piece.encode()) for piece in pieces])
+        self.source = np.frombuffer("".join(pieces).encode(), np.uint8)
+        self.places = [
+            np.array([end - 1 for piece, end in zip(pieces[1::2], ends[1::2], strict=True) if piece == name])
+            for name in sorted({*pieces[1::2]})
+        ]
+
+    def length(self, letters: Sequence[str]) -> int:
+        """Bytes that deflate needs, nearly; quickly. The letters are those of the names in their order."""
+        import deflate
+
+        spelled = self.source.copy()
+        for places, letter in zip(self.places, letters, strict=True):
+            spelled[places] = ord(letter)
+        return len(deflate.deflate_compress(spelled.tobytes(), 12))
 
 
 class _Rename(Rename):
