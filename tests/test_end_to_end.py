@@ -70,6 +70,8 @@ FEW = """\
   - family: [lora, blora, gains, scales, lm-head]
 """
 """What a grid leaves out that is enough to be killed over and over."""
+ALIKE = {"urial", "sampled", "prompt-search", "scales", "lm-head"}
+"""Families whose decoders are those of `baseline`, `icl`, `gains` and `full` but for a few lines."""
 
 
 @pytest.fixture(scope="module")
@@ -123,14 +125,17 @@ def test_real_bits_are_near_the_ideal(rows: list[dict[str, Any]]) -> None:
         assert row["nll_bits"] < row["coded_bits"] <= 1.01 * row["nll_bits"] + 64
 
 
-def test_verify_runs_a_program_of_every_family_cold(workplace: Path, study: Study, rows: list[dict[str, Any]]) -> None:
-    made = {row["family"]: row["program_sha256"] for row in rows if row["status"] == "ok"}
+def test_verify_runs_a_program_of_every_decoder_cold(workplace: Path, study: Study, rows: list[dict[str, Any]]) -> None:
+    """Left out are families whose programs have the decoder of another one; `make matrix` verifies all."""
+    made = {
+        row["family"]: row["program_sha256"] for row in rows if row["status"] == "ok" and row["family"] not in ALIKE
+    }
     paths = [str(study.program_path(digest)) for digest in made.values()]
     summary = json.loads(tcx(workplace, "verify", *paths, "--json").stdout)
     # Cells whose budgets do not bind may have one program: each is compared.
     cells = sum(row["program_sha256"] in made.values() for row in rows)
     assert (summary["verified"], summary["failed"]) == (cells, 0)
-    assert len(paths) >= 16
+    assert len(paths) == 12
 
 
 def test_verify_that_is_interrupted_keeps_what_it_found(workplace: Path, study: Study) -> None:
@@ -293,7 +298,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_programs(workplace: Path, study
     other = Study(workplace / "killed" / "tiny")
     seen: dict[Path, int] = {}
     moments = random.Random(1)
-    for _ in range(4):
+    for _ in range(3):
         run = subprocess.Popen(
             [sys.executable, "-m", "pipeline.cli", "run", "few.yaml", "--results", "killed"],
             cwd=workplace,
