@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.cell import Cell, format_bytes
-from pipeline.errors import HELD_AFTER_ATTEMPTS, InvalidShardError
+from pipeline.errors import HELD_AFTER_ATTEMPTS, InvalidShardError, NewerShardError
 from pipeline.expansion import Exclusion, Grid, all_parameters, cells
 from pipeline.groups import group_ids
 from pipeline.leases import leased
@@ -239,6 +239,8 @@ def _row(study: Study, cell_id: str) -> dict[str, Any] | None:
     """The row of a cell; None where its shard is damaged: it goes to quarantine, and the cell is to be made again."""
     try:
         return read_row(study, cell_id, COLUMNS)
+    except NewerShardError:
+        raise  # sound, and done: the search goes on with the version that can read it
     except InvalidShardError as error:
         if not study.shard_path(cell_id).exists():
             raise  # a compacted file: other cells are in it

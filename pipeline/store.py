@@ -23,7 +23,7 @@ from pyarrow.csv import write_csv
 from pipeline import schema
 from pipeline.attempt_files import read_attempts, write_attempts
 from pipeline.compacted_index import compacted_files, index
-from pipeline.errors import InvalidShardError, TaskComplexityError, UserError
+from pipeline.errors import InvalidShardError, NewerShardError, TaskComplexityError, UserError
 from pipeline.evaluations import noting_evaluations
 from pipeline.files import READ_THREADS, entries, make_folder, read_patiently, write_atomically
 from pipeline.shards import has_footer_of, read_shard, write_shard
@@ -241,6 +241,8 @@ class Study:
             try:
                 read_shard(path, cell_id)
                 return False
+            except NewerShardError:
+                return False  # sound, although not to be read by this version
             except InvalidShardError as error:
                 self.quarantine_shard(path, str(error))
             except FileNotFoundError:

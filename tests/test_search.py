@@ -15,7 +15,7 @@ from pipeline.attempts import record_attempts
 from pipeline.cell import Cell
 from pipeline.cluster.submit import plan_after_look
 from pipeline.earlier import earlier_programs
-from pipeline.errors import GridError
+from pipeline.errors import GridError, NewerShardError
 from pipeline.grid import cells, read_grid
 from pipeline.leases import lease, this_owner
 from pipeline.plan import Plan, check_grid, make_plan
@@ -23,7 +23,7 @@ from pipeline.run import run_grid
 from pipeline.search import FINALISTS, FIRST_ITEMS, _without, outcomes
 from pipeline.store import Study
 from tests.commands import tcx
-from tests.small_shards import shard_row
+from tests.small_shards import make_newer, shard_row
 from tests.test_plan import fail, stage
 
 GRID = """\
@@ -193,6 +193,16 @@ def test_a_damaged_shard_of_a_rung_is_made_again(grid: Path) -> None:
     assert again.grid.rung == 1
     assert [row.cell_id for row in again.rows if row.state.name != "done"] == [cell_id]
     assert [moved.name.partition(".")[0] for moved in first.study.quarantine.glob("*.parquet")] == [cell_id]
+
+
+def test_a_shard_of_a_later_version_is_not_made_again(grid: Path) -> None:
+    first = make_plan(grid, None)
+    finish(first, by_rate(first))
+    path = first.study.shard_path(str(first.rows[0].cell_id))
+    make_newer(path)
+    with pytest.raises(NewerShardError, match="update task-complexity"):
+        make_plan(grid, None)
+    assert path.exists() and not first.study.quarantine.exists()
 
 
 def test_a_search_that_goes_on_during_a_look_is_looked_at_again(grid: Path) -> None:

@@ -24,6 +24,7 @@ from pipeline.files import TEMPORARY_SUFFIX, write_atomically
 from pipeline.seals import seal
 from pipeline.shards import read_shard
 from pipeline.store import Study, open_study, results_folder
+from tests.small_shards import make_newer
 
 CELL = hashlib.sha256(b"cell").hexdigest()
 VERSION = str(schema.SCHEMA_VERSION)
@@ -127,6 +128,13 @@ class TestShards:
         assert study.commit_shard(shard_row())
         assert read_shard(study.shard_path(CELL), CELL) == shard_row()
         assert len(list(study.quarantine.glob("*.parquet"))) == 1
+
+    def test_a_shard_of_a_later_version_stays(self, study: Study) -> None:
+        study.commit_shard(shard_row())
+        make_newer(study.shard_path(CELL))
+        content = study.shard_path(CELL).read_bytes()
+        assert not study.commit_shard(shard_row())
+        assert study.shard_path(CELL).read_bytes() == content and not study.quarantine.exists()
 
     def test_row_that_breaks_a_rule_is_not_written(self, study: Study) -> None:
         with pytest.raises(InvalidShardError, match="do not sum"):

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pipeline import catalog, schema
 from pipeline.cell import canonical_json
-from pipeline.errors import InvalidShardError, UserError
+from pipeline.errors import InvalidShardError, NewerShardError, UserError
 from pipeline.grid import STUDY_NAME
 from pipeline.imported.mapping import Mapped, mapped
 from pipeline.imported.published import published_rows
@@ -209,6 +209,8 @@ def _found(folder: Study, cell_id: str) -> dict[str, Any] | None:
     """The shard of an earlier import. One that is damaged counts as none: writing it again moves it aside."""
     try:
         return read_row(folder, cell_id)
+    except NewerShardError:
+        raise
     except (FileNotFoundError, InvalidShardError):
         return None
 

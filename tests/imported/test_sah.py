@@ -12,11 +12,12 @@ import pytest
 from rich.console import Console
 
 from pipeline import schema
-from pipeline.errors import InvalidShardError, UserError
+from pipeline.errors import InvalidShardError, NewerShardError, UserError
 from pipeline.imported import Import, import_sah
 from pipeline.shards import read_shard
 from pipeline.show import show
 from pipeline.store import Study
+from tests.small_shards import make_newer
 
 from .conftest import Row, WriteRows, published
 
@@ -161,6 +162,15 @@ def test_nothing_to_import(write_rows: WriteRows, tmp_path: Path) -> None:
         run(binary, tmp_path)
     with pytest.raises(UserError, match="a study is named by"):
         import_sah(write_rows([BASELINE]), "../sah", results=str(tmp_path))
+
+
+def test_a_shard_of_a_later_version_is_not_imported_again(write_rows: WriteRows, tmp_path: Path) -> None:
+    path = write_rows([ONE_SHOT])
+    (shard,) = run(path, tmp_path).study.shard_files()
+    make_newer(shard)
+    with pytest.raises(NewerShardError, match="update task-complexity"):
+        run(path, tmp_path)
+    assert shard.exists()
 
 
 @pytest.mark.parametrize(
