@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import UserError, unknown_name
-from pipeline.rows import read_row
+from pipeline.rows import POINT_KEY, row_of_point
 from pipeline.status import unique_id
 from pipeline.store import Study, open_study
 
@@ -227,8 +227,8 @@ class ReducedStudy:
         """
         import pandas as pd
 
-        cell_id, _ = self._cell(cell)
-        row = self._row(cell_id)
+        point = self._point(cell)
+        cell_id, row = point["cell_id"], self._row(point)
         parts = [
             pd.DataFrame(
                 {
@@ -254,7 +254,8 @@ class ReducedStudy:
         Raises:
             UserError: no cell or several have such an id, it has no program, or the file is not in the folders.
         """
-        cell_id, sha256 = self._cell(cell)
+        point = self._point(cell)
+        cell_id, sha256 = point["cell_id"], point["program_sha256"]
         if sha256 is None:
             raise UserError(f"cell {cell_id[:12]} has no program file: it is infeasible, or was imported")
         paths = [study.program_path(sha256) for study in self._sources]
@@ -423,27 +424,25 @@ class ReducedStudy:
             self._values[column] = sorted({value for part in parts for value in part})
         return self._values[column]
 
-    def _cell(self, start: str) -> tuple[str, str | None]:
-        """Id of the one cell whose id starts so, and digest of its program."""
+    def _point(self, start: str) -> dict[str, Any]:
+        """`POINT_KEY` of the one cell whose id starts so."""
         from pipeline.reduce.points_file import iter_points
 
-        found: dict[str, str | None] = {}
-        for points in iter_points(self._points_path, ["cell_id", "program_sha256"]):
+        found: dict[str, dict[str, Any]] = {}
+        for points in iter_points(self._points_path, POINT_KEY):
             of_start = points.filter(pc.starts_with(points["cell_id"], start))
-            found |= dict(zip(*(of_start[name].to_pylist() for name in of_start.column_names), strict=True))
-        cell_id = unique_id(start, found)
-        return cell_id, found[cell_id]
+            found |= {point["cell_id"]: point for point in of_start.to_pylist()}
+        return found[unique_id(start, found)]
 
-    def _row(self, cell_id: str) -> dict[str, Any]:
-        for study in self._sources:
-            try:
-                return read_row(study, cell_id)
-            except FileNotFoundError:
-                continue
+    def _row(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        found = (row_of_point(study, point) for study in self._sources)
+        row = next((row for row in found if row is not None), None)
+        if row is not None:
+            return row
         folders = ", ".join(str(study.folder) for study in self._sources)
         raise UserError(
-            f"no shard of cell {cell_id[:12]} in {folders}; tables of several folders find it where they were made: "
-            "reduce_studies(FOLDER, ..., out=...)"
+            f"no shard of cell {point['cell_id'][:12]} with the program of the tables in {folders}; tables of several "
+            "folders find it where they were made: reduce_studies(FOLDER, ..., out=...)"
         )
 
 

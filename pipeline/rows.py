@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from pipeline import schema
 from pipeline.compacted import iter_compacted, read_compacted_rows
-from pipeline.errors import UserError
+from pipeline.errors import InvalidShardError, UserError
+from pipeline.precedence import by_precedence
 from pipeline.shards import read_shard_columns
 from pipeline.store import Study
 
+POINT_KEY = ("cell_id", "program_sha256", "attempt")
+"""Columns that tell which of several rows of a cell a point was made from."""
+
 
 def row_path(study: Study, cell_id: str) -> Path | None:
-    """File that holds the row of a cell: its shard, else a compacted file; None where there is none.
+    """File that holds the row of a cell, of several rows the one that counts; None where there is none.
 
     Raises:
         TaskComplexityError: a compacted file is damaged.
     """
-    path = study.shard_path(cell_id)
-    if path.exists():
-        return path
-    return next((path for path, cells in study.compacted_cells().items() if cell_id in cells), None)
+    while len(paths := _paths(study, cell_id)) > 1:
+        if (counting := _counting(paths, study, cell_id)) is not None:
+            return counting
+    return paths[0] if paths else None
 
 
 def read_row(study: Study, cell_id: str, columns: Sequence[str] | None = None) -> dict[str, Any]:
-    """The row of a cell.
+    """The row of a cell, of several the one that counts.
 
     Args:
         study: the study.
@@ -45,8 +52,22 @@ def read_row(study: Study, cell_id: str, columns: Sequence[str] | None = None) -
     raise FileNotFoundError(f"{study.folder} holds no row of cell {cell_id}")
 
 
+def row_of_point(study: Study, point: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The row of a folder that a point was made from, None where that is in another folder.
+
+    Args:
+        study: the folder.
+        point: `POINT_KEY` of the point.
+    """
+    try:
+        row = read_row(study, point["cell_id"])
+    except (FileNotFoundError, InvalidShardError):
+        return None
+    return row if all(row[name] == point[name] for name in POINT_KEY) else None
+
+
 def iter_rows(study: Study, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Rows of all cells, each once; those of shards first.
+    """Rows of all cells, each once, of several the one that counts; those of shards first.
 
     Args:
         study: the study.
@@ -57,9 +78,12 @@ def iter_rows(study: Study, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         TaskComplexityError: a compacted file is damaged.
     """
     seen: set[str] = set()
-    for path in sorted(study.shard_files()):
+    paths = sorted(study.shard_files())
+    several = _in_several(study, {path.stem for path in paths})
+    for path in paths:
         with contextlib.suppress(FileNotFoundError):  # compacted since the folder was listed, so that it comes below
-            yield _read_from(path, study, path.stem, columns)
+            is_alone = path.stem not in several
+            yield _read_from(path, study, path.stem, columns) if is_alone else read_row(study, path.stem, columns)
             seen.add(path.stem)
     files: set[Path] = set()
     while unread := study.compacted_cells().keys() - files:
@@ -69,7 +93,7 @@ def iter_rows(study: Study, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
                 for row in _rows_in(path, columns):
                     if row["cell_id"] not in seen:
                         seen.add(row["cell_id"])
-                        yield row
+                        yield read_row(study, row["cell_id"], columns) if row["cell_id"] in several else row
 
 
 def study_of_program(path: Path) -> Study:
@@ -92,21 +116,64 @@ def study_of_program(path: Path) -> Study:
     return study
 
 
+def _paths(study: Study, cell_id: str) -> list[Path]:
+    """Files that hold a row of a cell; the shard comes first."""
+    compacted = [path for path, cells in study.compacted_cells().items() if cell_id in cells]
+    return [path for path in (study.shard_path(cell_id),) if path.exists()] + compacted
+
+
+def _in_several(study: Study, shards: Set[str]) -> set[str]:
+    """Cells with more than one row in a folder."""
+    seen, several = set(shards), set[str]()
+    for cells in study.compacted_cells().values():
+        several |= seen & cells
+        seen |= cells
+    return several
+
+
+def _counting(paths: Sequence[Path], study: Study, cell_id: str) -> Path | None:
+    """Of several files with a row of a cell the one whose row counts; None where all of them are gone.
+
+    Damaged ones do not count beside others; where nothing else is left, whoever reads the row is told.
+    """
+    tables, damaged = [], []
+    for path in paths:
+        try:
+            table = _table_from(path, study, cell_id, schema.SHARD.names)
+            table = table.select(schema.SHARD.names).cast(schema.SHARD)
+        except FileNotFoundError:
+            continue
+        except InvalidShardError:
+            damaged.append(path)
+            continue
+        if table.num_rows and not schema.broken_rows(table):
+            tables.append(table.append_column("path", pa.array([str(path)])))
+        else:
+            damaged.append(path)
+    if not tables:
+        return next(iter(damaged), None)
+    rows = pa.concat_tables(tables)
+    first = by_precedence(rows, np.arange(rows.num_rows) == 0)[0]
+    return Path(rows["path"][int(first)].as_py())
+
+
 def _rows_in(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     for table in iter_compacted(path, _with_id(columns)):
         yield from table.to_pylist()
 
 
 def _read_from(path: Path, study: Study, cell_id: str, columns: Sequence[str]) -> dict[str, Any]:
-    wanted = _with_id(columns)
-    if path == study.shard_path(cell_id):
-        table = read_shard_columns(path, cell_id, wanted)
-    else:
-        table = read_compacted_rows(path, [cell_id], wanted)
-    row: dict[str, Any] = table.to_pylist()[0]
+    row: dict[str, Any] = _table_from(path, study, cell_id, columns).to_pylist()[0]
     if len(row) == len(schema.SHARD.names):
         schema.check_row(row)
     return row
+
+
+def _table_from(path: Path, study: Study, cell_id: str, columns: Sequence[str]) -> pa.Table:
+    wanted = _with_id(columns)
+    if path == study.shard_path(cell_id):
+        return read_shard_columns(path, cell_id, wanted)
+    return read_compacted_rows(path, [cell_id], wanted)
 
 
 def _with_id(columns: Sequence[str]) -> list[str]:

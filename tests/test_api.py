@@ -211,6 +211,18 @@ def test_items_of_merged_folders(results: Path, tmp_path: Path) -> None:
         tcx.read_study(tmp_path / "merged").items(cell)
 
 
+def test_items_are_those_of_the_program_that_counts(tmp_path: Path) -> None:
+    folders = []
+    for attempt, right in ((2, 5), (1, 15)):
+        made = Study(tmp_path / f"made-{attempt}")
+        made.commit_shard(shard_row("cell", attempt=attempt, test=right, program_sha256=str(attempt) * 64))
+        folders.append(made.folder)
+    merged = tcx.reduce_studies(*folders, out=tmp_path / "merged")
+    assert merged.points()["test_performance"].tolist() == [75.0]
+    cell = merged.points()["cell_id"].iloc[0]
+    assert merged.items(cell).query("split == 'test'")["score"].unique().tolist() == [75.0]
+
+
 def test_a_plot_is_the_figure(study: tcx.ReducedStudy) -> None:
     """One drawing code: markers, frontiers and texts of the axes are those of the figure of the task."""
     axes = study.plot("chain-sum")

@@ -121,6 +121,36 @@ def test_a_shard_that_contradicts_stays(study: Study) -> None:
     assert len(study.compacted_files()) == 2
 
 
+def test_of_several_rows_the_one_counts_that_counts_in_tables(study: Study) -> None:
+    other = Study(study.folder.parent / "other")
+    other.commit_shard(shard_row(2, attempt=2))
+    other.commit_shard(shard_row(3, attempt=0))
+    other.commit_shard(shard_row(4, program_sha256="0" * 64))
+    compacted(study)
+    for path in other.shard_files():
+        study.shard_path(path.stem).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, study.shard_path(path.stem))
+    rows = everything(study)
+    assert [rows[cell_id(number)]["attempt"] for number in (2, 3)] == [1, 0]
+    assert rows[cell_id(4)]["program_sha256"] == "0" * 64
+    assert {row["cell_id"]: row["attempt"] for row in iter_rows(study, ["attempt"])} == {
+        cell: row["attempt"] for cell, row in rows.items()
+    }
+    # A damaged one does not count beside a sound one.
+    study.shard_path(cell_id(3)).write_bytes(b"damaged")
+    assert read_row(study, cell_id(3))["attempt"] == 1
+
+    compacted(other)
+    shutil.copyfile(other.compacted_files()[0], study.compacted_path("copied"))
+    for path in list(study.shard_files()):
+        path.unlink()
+    assert (
+        {row["cell_id"]: row["attempt"] for row in iter_rows(study, ["attempt"])}
+        == {cell: row["attempt"] for cell, row in everything(study).items()}
+        == {cell_id(number): 0 if number == 3 else 1 for number in range(6)}
+    )
+
+
 def test_a_damaged_compacted_file_is_an_error_and_no_work_to_do(study: Study) -> None:
     compacted(study)
     (path,) = study.compacted_files()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipeline.compacted import read_compacted_rows
 from pipeline.errors import InvalidShardError
 from pipeline.files import READ_THREADS
+from pipeline.precedence import by_precedence
 from pipeline.reduce.cell_ids import CellIds
 from pipeline.reduce.completeness import Account
 from pipeline.reduce.sources import Part, StartAgain, study_sources
@@ -38,7 +39,7 @@ def merged_rows(studies: Sequence[Study], account: Account, left_out: Container[
         left_out: compacted files that are not read.
 
     Yields:
-        Rows that count, sorted by cell id over all tables: `sources.READ_COLUMNS` and `path`, the file of the row.
+        Rows that count, sorted by cell id over all tables: `precedence.READ_COLUMNS` and `path`, the file of the row.
 
     Raises:
         StartAgain: a compacted file is damaged, or files were moved while they were read.
@@ -144,38 +145,10 @@ def _united(parts: Sequence[Part], account: Account) -> Part:
     ids = ids[order]
     is_first = np.concatenate([[True], ids[1:] != ids[:-1]])
     if not is_first.all():
-        order = order[_by_precedence(rows.take(pa.array(order)), is_first)]
+        order = order[by_precedence(rows.take(pa.array(order)), is_first)]
         cells = np.cumsum(is_first) - 1
         table = rows.select(["cell_id", "path", "program_sha256"])
         kept = order[is_first][cells[~is_first]]
         account.drop_duplicates(table.take(pa.array(kept)), table.take(pa.array(order[~is_first])))
         order, ids = order[is_first], ids[is_first]
     return Part(rows=rows.take(pa.array(order)), ids=ids)
-
-
-def _by_precedence(rows: pa.Table, is_first: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The order of rows within each cell: the first counts.
-
-    That is the lowest attempt, then the smallest program digest. What else a row says comes after these, so that
-    of two results with one program the same one counts, wherever they are; the path comes last.
-
-    Args:
-        rows: sorted by cell.
-        is_first: whether a row is the first of its cell.
-    """
-    order = np.arange(rows.num_rows)
-    is_alone = is_first & np.concatenate([is_first[1:], [True]])
-    places = np.flatnonzero(~is_alone)
-    several = rows.take(pa.array(places)).flatten()
-    keys = {"cell": pa.array(np.cumsum(is_first)[places])}
-    keys["attempt"] = several["attempt"]
-    keys["program"] = pc.fill_null(several["program_sha256"], "")
-    for name in several.column_names:
-        column = several[name]
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(pa.string())
-        if not pa.types.is_nested(column.type) and name not in ("cell_id", "path"):
-            keys[f"row {name}"] = column
-    keys["path"] = several["path"].cast(pa.string())
-    order[places] = places[pc.sort_indices(pa.table(keys), [(name, "ascending") for name in keys]).to_numpy()]
-    return order

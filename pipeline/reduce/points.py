@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from pipeline import schema
 from pipeline.metrics import METRICS
+from pipeline.precedence import POINT_COLUMNS
 from pipeline.reduce.intervals import Floats, percentile_interval, resampled_performances, wilson_intervals
 from pipeline.reduce.merge import Row, read_statistics
-from pipeline.reduce.sources import POINT_COLUMNS
 
 FLOOR_VIEW = "floor"
 """View of the families whose programs ignore the base model."""

@@ -15,28 +15,11 @@ from pipeline.compacted import iter_compacted
 from pipeline.compacted_index import compacted_files
 from pipeline.errors import InvalidShardError, NewerShardError
 from pipeline.files import READ_THREADS
+from pipeline.precedence import POINT_COLUMNS, READ_COLUMNS, SPLIT_COLUMNS
 from pipeline.reduce.ahead import one_ahead
 from pipeline.reduce.cell_ids import CellIds, packed
 from pipeline.shards import read_shard_columns
 from pipeline.store import Study
-
-POINT_COLUMNS = (
-    *("cell_id", "task", "task_version", "model", "model_identity", "family", "family_version", "view", "parameters"),
-    *("budget_bytes", "seed", "validation_items", "test_items", "status", "status_reason"),
-    *("program_length_bits", "decoder_bits", "payload_bits", "container_bits", "nll_bits", "coded_bits"),
-    *("program_sha256", "settings", "metric", "higher_is_better"),
-    *("wall_seconds", "encode_seconds", "execute_seconds", "cpu_seconds", "gpu_seconds", "flops"),
-    *("train_tokens", "generated_tokens", "peak_memory_bytes"),
-    *("isolation", "machine_class", "git_commit", "attempt", "rescored_from"),
-)
-"""Columns of a row that come into the table of points; what else says where a program was made stays in its shard."""
-_SPLIT_COLUMNS = ("performance", "num_items", "other_metrics")
-READ_COLUMNS = (
-    "schema_version",
-    *POINT_COLUMNS,
-    *(f"{split}.{column}" for split in ("validation", "test") for column in _SPLIT_COLUMNS),
-)
-"""What is read of every row: the columns of points, and what the rules of a row need."""
 
 _TEXTS = pa.dictionary(pa.int32(), pa.string())
 _DICTIONARIES = [
@@ -184,7 +167,7 @@ def _chosen(rows: pa.Table) -> pa.Table:
     for split in ("validation", "test"):
         scores = rows[split].combine_chunks()
         scores = scores.chunk(0) if isinstance(scores, pa.ChunkedArray) else scores
-        fields = [schema.SPLIT_SCORES.field(name) for name in _SPLIT_COLUMNS]
+        fields = [schema.SPLIT_SCORES.field(name) for name in SPLIT_COLUMNS]
         arrays = [scores.field(field.name) for field in fields]
         splits[split] = pa.StructArray.from_arrays(arrays, fields=fields, mask=scores.is_null())
     columns = [name for name in READ_COLUMNS if "." not in name]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import shlex
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from pipeline import schema
 from pipeline.reduce import reduce_studies
 from pipeline.report.page import write_page
 from pipeline.report.page.content import Content, content_of, study_names
+from pipeline.report.page.details import details_of
 from pipeline.store import Study
 from tests.reduce.conftest import Row, imported_row, plan_row, shard_row
 from tests.reduce.test_merge import attempt_row
@@ -163,6 +167,22 @@ def label_lists(content: Content) -> list[set[str]]:
     """Labels of tasks of the points, curves and targets of a page."""
     targets = {row["task"] for row in content.header["targets"]}
     return [set(content.points["task"].to_pylist()), set(content.curves["task"]), targets]
+
+
+def test_details_are_of_the_program_of_the_point(tmp_path: Path) -> None:
+    rows = [shard_row("cell", attempt=attempt, program_sha256=str(attempt) * 64) for attempt in (2, 1)]
+    studies = [committed(tmp_path / f"made-{row['attempt']}", [row]) for row in rows]
+    reduce_studies([study.folder for study in studies])
+    reduce_studies([studies[1].folder])
+    assert attempts_shown(studies[:1]) == []
+    assert attempts_shown(studies) == [1, 1]
+
+
+def attempts_shown(studies: Sequence[Study]) -> list[int]:
+    """The attempt that the details of each point of a page are of."""
+    _, lines = details_of(content_of(studies), dict(zip(study_names(studies), studies, strict=True)))
+    details = map(json.loads, zlib.decompress(base64.b64decode(lines)).splitlines())
+    return [it["provenance"]["attempt"] for it in details if "provenance" in it]
 
 
 def test_cells_without_a_program_are_not_counted_as_programs(browser: Browser, tmp_path: Path) -> None:

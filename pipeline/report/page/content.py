@@ -26,6 +26,7 @@ from pipeline.report.reduction import savings
 from pipeline.report.standing import STAGE_ORDER, families_of
 from pipeline.report.tables import Tables
 from pipeline.report.trajectory import LENGTHS_BYTES
+from pipeline.rows import POINT_KEY
 from pipeline.store import Study
 from pipeline.verdicts import read_verdicts
 
@@ -231,8 +232,7 @@ def _settings(study: Study) -> list[tuple[Any, ...]]:
 
 def _points(part: _Part) -> pa.Table:
     wanted = [
-        "cell_id",
-        "program_sha256",
+        *POINT_KEY,
         "seed",
         "is_floor",
         "higher_is_better",

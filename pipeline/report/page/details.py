@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from pipeline import catalog, hub
 from pipeline.cell import Evaluation
-from pipeline.errors import InvalidShardError, UserError
+from pipeline.errors import UserError
 from pipeline.evaluate import items_of
 from pipeline.program_file import unpack
 from pipeline.reduce.curves import ALL_SCOPE
 from pipeline.report.page.content import Content
-from pipeline.rows import read_row
+from pipeline.rows import POINT_KEY, row_of_point
 from pipeline.store import Study
 
 OTHERS = 2_000
@@ -89,7 +89,8 @@ def details_of(content: Content, studies: Mapping[str, Study]) -> tuple[NDArray[
 
     Args:
         content: what the page shows at once.
-        studies: name of a study on the page -> the study.
+        studies: name of a study on the page -> the study. What a point was made from may lie in another one of them,
+            whose tables were reduced together with those of its own.
 
     Returns:
         For each point the number of the line with its details, -1 without any; and the lines, as the page holds them.
@@ -99,11 +100,13 @@ def details_of(content: Content, studies: Mapping[str, Study]) -> tuple[NDArray[
     places = np.full(content.points.num_rows, -1, dtype=np.int32)
     readers = {name: _Reader(study, lines) for name, study in studies.items()}
     wanted = _wanted(content)
-    rows = content.points.select(["study", "cell_id", "status"]).take(pa.array(wanted, pa.int64())).to_pylist()
-    for place, row in zip(wanted, rows, strict=True):
+    points = content.points.select(["study", *POINT_KEY]).take(pa.array(wanted, pa.int64())).to_pylist()
+    for place, point in zip(wanted, points, strict=True):
         if lines.size > MOST_BYTES:
             break
-        found = readers[row["study"]].read(row["cell_id"])
+        own = readers[point["study"]]
+        read = (reader.read(point) for reader in (own, *(it for it in readers.values() if it is not own)))
+        found = next((found for found in read if found is not None), None)
         if found is not None:
             places[place] = lines.add(found)
     return places, lines.finish()
@@ -127,15 +130,14 @@ class _Reader:
     lines: _Lines
     _items: dict[Any, int | None] = field(default_factory=dict)
 
-    def read(self, cell_id: str) -> dict[str, Any] | None:
-        """Details of a cell, None where its row is not in the folder, as of a study that was reduced elsewhere."""
-        try:
-            row = read_row(self.study, cell_id)
-        except (FileNotFoundError, InvalidShardError):
+    def read(self, point: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Details of a point, None where its row is not in the folder, as of a study that was reduced elsewhere."""
+        row = row_of_point(self.study, point)
+        if row is None:
             return None
         payload = row["payload_text"]
         return {
-            "cell_id": cell_id,
+            "cell_id": row["cell_id"],
             "program_sha256": row["program_sha256"],
             "budget_bytes": row["budget_bytes"],
             "length": {name: row[name] for name in _LENGTH},
