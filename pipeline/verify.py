@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -67,9 +67,15 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerifySummary:
-    """Verdicts on all programs that were asked for."""
+    """Verdicts on all programs that were asked for.
+
+    Attributes:
+        verdicts: one a cell.
+        num_outside: programs of cells outside of the plans of studies that were asked for, left out.
+    """
 
     verdicts: tuple[Verdict, ...]
+    num_outside: int = 0
 
     @property
     def failed(self) -> int:
@@ -81,6 +87,7 @@ class VerifySummary:
         return {
             "verified": len(self.verdicts) - self.failed,
             "failed": self.failed,
+            "outside_plan": self.num_outside,
             "programs": [asdict(verdict) for verdict in self.verdicts],
         }
 
@@ -117,7 +124,8 @@ def verify(targets: list[str], *, results: str | None, jobs: int | None, console
         UserError: no such study or program, a program that no shard of its study names, or packages for executing
             programs are not installed.
     """
-    cells = [pair for target in targets for pair in _cells_of(target, results)]
+    found = [_cells_of(target, results) for target in targets]
+    cells, num_outside = [pair for of_target, _ in found for pair in of_target], sum(outside for _, outside in found)
     require_packages("executing programs")
     # Which data a process reads is one for all its threads: all items are read before the first program runs.
     work = _with_questions(cells)
@@ -142,7 +150,7 @@ def verify(targets: list[str], *, results: str | None, jobs: int | None, console
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # else all that wait are executed first
             raise
-    summary = VerifySummary(verdicts=tuple(verdicts))
+    summary = VerifySummary(verdicts=tuple(verdicts), num_outside=num_outside)
     items = sum(verdict.num_items for verdict in verdicts)
     agreements = [verdict.shuffled_agreement for verdict in verdicts if verdict.shuffled_agreement is not None]
     isolations = sorted({verdict.isolation for verdict in verdicts if verdict.isolation})
@@ -152,29 +160,58 @@ def verify(targets: list[str], *, results: str | None, jobs: int | None, console
         f"{sum(agreements) / max(len(agreements), 1):.1%}",
         highlight=False,
     )
+    if num_outside:
+        console.print(
+            f"{num_outside:,} programs are of cells outside of the plan and were left out; `tcx verify PROGRAM` "
+            "verifies one of them",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     return summary
 
 
-def _cells_of(target: str, results: str | None) -> list[tuple[Study, dict[str, Any]]]:
-    """The study and some columns of each cell of a target."""
+def _cells_of(target: str, results: str | None) -> tuple[list[tuple[Study, dict[str, Any]]], int]:
+    """The study and some columns of each cell of a target, and how many the study has outside of its plan.
+
+    Of a study these are the cells of its plan, all where it has none. A program file may be of any cell; where it was
+    scored anew for a cell of the plan, the old scores are left out.
+    """
     path = Path(target)
     if path.suffix == ".pyz" or path.is_file():
         study = study_of_program(path)
-        return [(study, row) for row in _cells(study) if row["program_sha256"] == path.stem]
+        rows = [row for row in _rows(study) if row["program_sha256"] == path.stem]
+        planned = _planned_cells(study)
+        replaced = _replaced(rows, planned or frozenset())
+        return [(study, row) for row in rows if row["cell_id"] not in replaced], 0
     study = open_study(target, results)
-    return [(study, row) for row in _cells(study)]
+    rows, planned = _rows(study), _planned_cells(study)
+    counting = [(study, row) for row in rows if planned is None or row["cell_id"] in planned]
+    return counting, len(rows) - len(counting)
 
 
-def _cells(study: Study) -> list[dict[str, Any]]:
-    """Cells with a program. Where the same program was scored anew, the old scores are left out."""
+def _rows(study: Study) -> list[dict[str, Any]]:
+    """Cells with a program."""
     wanted = ["status", "program_sha256", "rescored_from", "task", "task_version", "hub_commits", *_EVALUATION]
-    rows = list(iter_rows(study, wanted))
-    replaced = {row["rescored_from"] for row in rows}
-    return [
-        row
-        for row in sorted(rows, key=lambda row: str(row["cell_id"]))
-        if row["status"] == "ok" and row["cell_id"] not in replaced
-    ]
+    rows = [row for row in iter_rows(study, wanted) if row["status"] == "ok"]
+    return sorted(rows, key=lambda row: str(row["cell_id"]))
+
+
+def _planned_cells(study: Study) -> frozenset[str] | None:
+    plan = study.read_plan()
+    return None if plan is None else frozenset(plan["cell_id"].to_pylist())
+
+
+def _replaced(rows: Sequence[Mapping[str, Any]], planned: Set[str]) -> set[str]:
+    """Cells outside of the plan whose answers were scored anew, perhaps more than once, for a cell of the plan."""
+    origin = {row["cell_id"]: row["rescored_from"] for row in rows}
+    replaced: set[str] = set()
+    for cell_id in origin.keys() & planned:
+        old = origin[cell_id]
+        while old is not None and old not in replaced:
+            replaced.add(old)
+            old = origin.get(old)
+    return replaced - planned
 
 
 def _with_questions(cells: Sequence[tuple[Study, dict[str, Any]]]) -> list[_Work]:

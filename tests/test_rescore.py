@@ -115,7 +115,21 @@ def test_a_changed_scorer(workplace: Path) -> None:
     points = study.read_table("points").to_pylist()
     assert {row["cell_id"] for row in points} == {row["cell_id"] for row in after.values()}
     verified = json.loads(tcx(workplace, "verify", "letters", "--json").stdout)
-    assert (verified["verified"], verified["failed"]) == (2, 0)
+    assert (verified["verified"], verified["failed"], verified["outside_plan"]) == (2, 0, 2)
+    assert "2 programs are of cells outside of the plan" in tcx(workplace, "verify", "letters").stdout
+    program = str(study.program_path(copied["program_sha256"]))
+    assert json.loads(tcx(workplace, "verify", program, "--json").stdout)["verified"] == 1
+
+    # Back again: the rows of before are planned, and those that took their answers over are not.
+    (workplace / "letters.yaml").write_text(TASK)
+    assert json.loads(tcx(workplace, "plan", "grid.yaml", "--json").stdout)["states"]["done"] == len(before)
+    verified = json.loads(tcx(workplace, "verify", "letters", "--json").stdout)
+    planned = {row["cell_id"] for row in before.values() if row["status"] == "ok"}
+    assert {it["cell_id"] for it in verified["programs"]} == planned
+    assert (verified["verified"], verified["outside_plan"]) == (2, 2)
+    # A program file may be of any cell: of these two the second was scored by another version.
+    verified = json.loads(tcx(workplace, "verify", program, "--json", status=1).stdout)
+    assert (verified["verified"], len(verified["programs"])) == (1, 2)
 
 
 def test_answers_to_other_items_are_refused(workplace: Path, tmp_path: Path) -> None:
