@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ class GcSummary:
 class _View:
     """What is known of a study before anything is deleted."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, *, is_dry: bool) -> None:
         self.study = study
         self.notes: list[str] = []
         self.is_queue_known = True
@@ -123,7 +124,7 @@ class _View:
             except (TaskComplexityError, OSError) as error:
                 self.is_queue_known = False
                 self.notes.append(f"what was submitted counts as still in the queue, which is not known here: {error}")
-        self.now = _now(study)
+        self.now = _now(study, is_dry=is_dry)
 
     def is_quiet(self, path: Path, seconds: float = QUIET_SECONDS) -> bool:
         """Whether nobody has touched a file for so long; False for one that is gone."""
@@ -182,7 +183,7 @@ def collect(name: str, *, results: str | None, is_dry: bool) -> GcSummary:
         UserError: no such study.
         TaskComplexityError: a compacted file is damaged.
     """
-    view = _View(open_study(name, results))
+    view = _View(open_study(name, results), is_dry=is_dry)
     freed = []
     for kind, find in KINDS.items():
         num_files, num_bytes = 0, 0
@@ -354,12 +355,17 @@ def _measured(path: Path) -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
-def _now(study: Study) -> float:
-    """Time by the clock of the file system: those of two machines differ."""
-    make_folder(study.folder)
+def _now(study: Study, *, is_dry: bool) -> float:
+    """Time by the clock of the file system: those of two machines differ. In a dry run this one's has to do at need."""
     probe = study.folder / f".now.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
-    probe.touch()
     try:
+        make_folder(study.folder)
+        probe.touch()
         return os.stat(probe).st_mtime
+    except OSError:
+        if not is_dry:
+            raise
+        return time.time()
     finally:
-        probe.unlink()
+        with contextlib.suppress(OSError):
+            probe.unlink()

@@ -6,13 +6,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from pipeline.adapt.state import save_state
 from pipeline.checkpoints import Checkpoints
+from pipeline.gc import collect
 from pipeline.store import Study
+from pipeline.verdicts import keep_verdicts, read_verdicts
+from tests.small_shards import shard_row
 
 ROOT = Path(__file__).resolve().parents[1]
 GRID = """
@@ -75,3 +79,29 @@ def test_work_goes_on_without_a_checkpoint(study: Study) -> None:
     checkpoints.save_if_due(lambda folder: save_state(state, folder / "state.pt"), lambda: {"steps": 1})
     (said,) = told
     assert "goes on without one" in said and "No space left on device" in said
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    if os.geteuid():
+        pytest.skip("only root mounts a folder")
+    subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)])
+
+
+def test_a_read_only_study_is_verified_and_looked_through(tmp_path: Path) -> None:
+    study = Study(tmp_path / "sums")
+    study.commit_shard(shard_row(1))
+    (study.folder / ".left.tmp").write_text("by a killed writer")
+    os.utime(study.folder / ".left.tmp", (0, 0))
+    with read_only(study.folder):
+        keep_verdicts(study, {"cell": {"program": []}})
+        summary = collect(str(study.folder), results=None, is_dry=True)
+        with pytest.raises(OSError):
+            collect(str(study.folder), results=None, is_dry=False)
+    assert read_verdicts(study) == {}
+    assert {one.kind for one in summary.freed if one.num_files} == {"temporary files"}

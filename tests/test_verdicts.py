@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from pipeline.reduce import reduce_studies
 from pipeline.report.page.content import content_of
 from pipeline.store import Study
@@ -18,6 +20,15 @@ def test_verdicts_are_kept_beside_those_of_before(tmp_path: Path) -> None:
     keep_verdicts(study, {"a": {"one": []}, "b": {"two": ["wrong"]}})
     keep_verdicts(study, {"b": {"three": []}})
     assert read_verdicts(study) == {"a": {"one": []}, "b": {"three": []}}
+
+
+@pytest.mark.parametrize("content", ['{"a', "[]", "", '"text"', "\ud800"])
+def test_a_damaged_file_holds_no_verdicts(tmp_path: Path, content: str) -> None:
+    study = Study(tmp_path)
+    study.verdicts_path.write_bytes(content.encode("utf-8", "surrogatepass"))
+    assert read_verdicts(study) == {}
+    keep_verdicts(study, {"a": {"one": []}})
+    assert read_verdicts(study) == {"a": {"one": []}}
 
 
 def test_two_writers_keep_all(tmp_path: Path) -> None:
