@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.attempts import count_attempts
 from pipeline.cell import Cell, canonical_json
+from pipeline.errors import InvalidShardError
 from pipeline.evaluations import known_evaluations
 from pipeline.machine import code_state, machine_class, package_versions
 from pipeline.protocols import Encoded, Program
@@ -63,7 +64,10 @@ def earlier_programs(study: Study, cells: Sequence[Cell], provenance: Mapping[st
         left = [cell for cell in cells if cell.cell_id not in found and not failed[str(cell.cell_id)]]
         cell_of = {str(dataclasses.replace(cell, evaluation=evaluation).cell_id): cell for cell in left}
         for earlier_id in source.valid_cells(cell_of):
-            row = read_row(source, earlier_id, [*COLUMNS, *needed])
+            try:
+                row = read_row(source, earlier_id, [*COLUMNS, *needed])
+            except (InvalidShardError, FileNotFoundError):
+                continue  # damaged, or moved aside meanwhile: the program of another evaluation, or a new one, will do
             may_differ = {*_MADE_BY, "lock_sha256"} if source is study else set()
             if row["coded_bits"]:
                 may_differ -= {*_MACHINE}

@@ -115,3 +115,18 @@ def test_what_is_coded_under_the_model_is_taken_on_the_same_machine_alone(
     assert lora.cell_id is not None
     record_attempts(study, [lora.cell_id], "code", "it failed")
     assert taken() == {"baseline"}
+
+
+def test_a_damaged_row_of_another_evaluation_costs_its_cell_alone(study: Study) -> None:
+    rows = rows_of(study, FEW)
+    cells = [Cell.from_row(row | {"validation_items": 2, "test_items": 1}) for row in rows.values()]
+    provenance = {name: rows["icl"][name] for name in ("hub_commits", "lock_sha256")}
+    damaged = [study.shard_path(it["icl"]["cell_id"]) for it in (rows, rows_of(study, MORE))]
+    content = [path.read_bytes() for path in damaged]
+    for path, sound in zip(damaged, content, strict=True):
+        path.write_bytes(sound[:100] + bytes(200) + sound[300:])
+    assert study.valid_cells([path.stem for path in damaged])  # by a quick look
+    taken = {it.cell.family for it in earlier_programs(study, cells, provenance).values()}
+    for path, sound in zip(damaged, content, strict=True):
+        path.write_bytes(sound)
+    assert "icl" not in taken and "baseline" in taken
