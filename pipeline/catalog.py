@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, cast
 
 from pipeline.errors import UserError, unknown_name
@@ -45,6 +46,7 @@ FAMILIES = {
     "reweight": "pipeline.families.reweight:FAMILY",
 }
 
+TASK_FILES = (".yaml", ".yml")
 TASK_ENTRY_POINTS = "task_complexity.tasks"
 FAMILY_ENTRY_POINTS = "task_complexity.families"
 
@@ -65,11 +67,25 @@ def task(name: str) -> Task:
     Raises:
         UserError: unknown name, with near matches; or a mistake in the file.
     """
-    if name.endswith((".yaml", ".yml")):
+    if name.endswith(TASK_FILES):
         from pipeline.tasks.from_file import read_task
 
         return read_task(name, taken=TASKS)
     return cast(Task, _find("task", name, TASKS, TASK_ENTRY_POINTS))
+
+
+def planned_task(source: str) -> Task:
+    """The task that a plan was made with, by its source there.
+
+    Raises:
+        UserError: as `task`; or its file is not where the grid was planned, with what to do.
+    """
+    if source.endswith(TASK_FILES) and not Path(source).is_file():
+        raise UserError(
+            f"there is no task file {source}, which the plan names; `tcx plan GRID`, where the grid is now, writes the "
+            "new place"
+        )
+    return task(source)
 
 
 def family(name: str) -> Family:

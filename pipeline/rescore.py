@@ -18,12 +18,14 @@ from pipeline import catalog, hub
 from pipeline.cell import Cell, Evaluation
 from pipeline.errors import UserError
 from pipeline.evaluate import SCORED_SPLITS, items_of, score_split
+from pipeline.evaluations import known_evaluations
 from pipeline.groups import group_ids
 from pipeline.lock import read_lock
 from pipeline.machine import INSTALL
 from pipeline.metrics import METRICS
 from pipeline.protocols import Task
 from pipeline.rows import iter_rows, read_row
+from pipeline.search import rungs_before
 from pipeline.store import Study, open_study
 from pipeline.task_notes import keep_note, note_of, read_note
 
@@ -59,6 +61,8 @@ class TaskChange:
         num_rescored: cells with new scores.
         num_present: cells that had a shard of this version before.
         num_open: cells without kept answers, which `tcx run` or `tcx submit` makes.
+        num_elsewhere: cells with new scores under another evaluation that the plan had before: their programs are
+            executed for cells of `num_open`, and not made anew.
         old_performance: mean test score of the cells before, None where none was scored anew.
         new_performance: their mean test score now; of another metric it may be no better or worse.
     """
@@ -69,6 +73,7 @@ class TaskChange:
     num_rescored: int
     num_present: int
     num_open: int
+    num_elsewhere: int
     old_performance: float | None
     new_performance: float | None
 
@@ -79,22 +84,38 @@ class RescoreSummary:
 
     Attributes:
         study: the study.
-        changes: one a task of another version than in the plan, or with kept answers of another version.
+        changes: one a task that is of another version than in the plan, or with kept answers of another version.
+        rungs: the same of each rung of its search.
     """
 
     study: Study
     changes: tuple[TaskChange, ...]
+    rungs: tuple[RescoreSummary, ...] = ()
 
     def render(self, console: Console) -> None:
         """Print for people."""
-        if not self.changes:
+        changed = [one for one in (*self.rungs, self) if one.changes]
+        for one in changed:
+            console.print(one._table())
+        if not changed:
             console.print(
                 "every task is of the version that its cells were scored with; nothing to do", highlight=False
             )
             return
+        if any(change.num_elsewhere for one in changed for change in one.changes):
+            console.print(
+                "Scores under another `evaluation` are new as well: `tcx run GRID` executes those programs on the "
+                "items of this one.",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+        console.print(f"next: tcx reduce {self.study.argument}", markup=False, highlight=False, soft_wrap=True)
+
+    def _table(self) -> Table:
         table = Table(title=f"study {self.study.name}", title_justify="left")
         table.add_column("task")
-        for heading in ("version", "rescored", "there before", "to run", "mean test score"):
+        for heading in ("version", "rescored", "there before", "to run", "other evaluation", "mean test score"):
             table.add_column(heading, justify="right")
         for change in self.changes:
             versions = f"{', '.join(map(str, change.old_versions)) or '-'} > {change.version}"
@@ -103,10 +124,9 @@ class RescoreSummary:
                 if change.old_performance is None or change.new_performance is None
                 else f"{change.old_performance:.2f} > {change.new_performance:.2f}"
             )
-            counts = (f"{count:,}" for count in (change.num_rescored, change.num_present, change.num_open))
-            table.add_row(change.task, versions, *counts, scores)
-        console.print(table)
-        console.print(f"next: tcx reduce {self.study.argument}", markup=False, highlight=False, soft_wrap=True)
+            numbers = (change.num_rescored, change.num_present, change.num_open, change.num_elsewhere)
+            table.add_row(change.task, versions, *(f"{count:,}" for count in numbers), scores)
+        return table
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionary for scripts."""
@@ -115,6 +135,7 @@ class RescoreSummary:
             "folder": str(self.study.folder),
             "rescored": sum(change.num_rescored for change in self.changes),
             "tasks": [dataclasses.asdict(change) for change in self.changes],
+            "rungs": [rung.to_json() for rung in self.rungs],
         }
 
 
@@ -122,7 +143,8 @@ def rescore(name: str, *, results: str | None, same_items: bool, console: Consol
     """Scores the kept answers of a study with the present versions of its tasks, and makes the plan one of these.
 
     A cell of another version of its task is another cell: it gets a shard of its own, with the same program, and the
-    shard with the old scores stays. Saying it again goes on where it was stopped.
+    shard with the old scores stays. Saying it again goes on where it was stopped. The rungs of a search go with their
+    study: without their scores the next run would search anew.
 
     Args:
         name: name or folder of the study.
@@ -135,6 +157,13 @@ def rescore(name: str, *, results: str | None, same_items: bool, console: Consol
             plan then stays.
     """
     study = open_study(name, results)
+    rungs = [rung for rung in reversed(rungs_before(study)) if rung.plan_path.exists()]
+    changes, *of_rungs = (_rescored(it, same_items=same_items, console=console) for it in (study, *rungs))
+    summaries = (RescoreSummary(study=rung, changes=it) for rung, it in zip(rungs, of_rungs, strict=True))
+    return RescoreSummary(study=study, changes=changes, rungs=tuple(summaries))
+
+
+def _rescored(study: Study, *, same_items: bool, console: Console) -> tuple[TaskChange, ...]:
     plan = study.read_plan()
     if plan is None:
         raise UserError(f"{study.folder} has no plan, which says where its tasks are; make one with `tcx plan GRID`")
@@ -145,6 +174,8 @@ def rescore(name: str, *, results: str | None, same_items: bool, console: Consol
         present = study.valid_cells(cell.cell_id for cell in cells if cell.cell_id is not None)
         wanted = {cell.cell_id: cell for cell in cells if cell.cell_id is not None and cell.cell_id not in present}
         pairs = _pairs(study, rows, wanted)
+        found = {pair.new.cell_id for pair in pairs}
+        pairs += _pairs_elsewhere(study, rows, [cell for cell_id, cell in wanted.items() if cell_id not in found])
         _check_items(study, tasks, pairs, same_items=same_items)
         with Progress(console=console) as progress:
             scores = [_score(study, tasks[pair.new.task], pair) for pair in progress.track(pairs, description="cells")]
@@ -154,14 +185,14 @@ def rescore(name: str, *, results: str | None, same_items: bool, console: Consol
     # What becomes of the plan is what `tcx plan` would make of the grid now.
     if any(cell.task_version != row["task_version"] for cell, row in zip(cells, rows, strict=True)):
         study.write_plan(_replanned(study, plan, cells))
-    return RescoreSummary(study=study, changes=_changes(rows, cells, pairs, scores, num_present))
+    return _changes(rows, cells, pairs, scores, num_present)
 
 
 def _tasks(rows: Iterable[Row]) -> dict[str, Task]:
     """The tasks of a plan as they are now, which read the commits of the plan and nothing from the network."""
     commits = ChainMap(*map(hub.data_commits, {row["hub_commits"] for row in rows}))
     hub.pin(commits, may_download=False)
-    return {task: catalog.task(source) for task, source in {(row["task"], row["task_source"]) for row in rows}}
+    return {task: catalog.planned_task(source) for task, source in {(row["task"], row["task_source"]) for row in rows}}
 
 
 def _pairs(study: Study, rows: Sequence[Row], wanted: Mapping[str, Cell]) -> list[_Pair]:
@@ -184,6 +215,20 @@ def _pairs(study: Study, rows: Sequence[Row], wanted: Mapping[str, Cell]) -> lis
         max(pairs, key=lambda pair: (pair.old["cell_id"] in planned, str(pair.old["finished_utc"])))
         for pairs in found.values()
     ]
+
+
+def _pairs_elsewhere(study: Study, rows: Sequence[Row], cells: Sequence[Cell]) -> list[_Pair]:
+    """For cells without kept answers those under other evaluations: `earlier_programs` looks for them there."""
+    others = (
+        dataclasses.replace(cell, evaluation=evaluation)
+        for evaluation in known_evaluations(study.plan_path)
+        for cell in cells
+        if cell.evaluation != evaluation
+    )
+    wanted = {cell.cell_id: cell for cell in others if cell.cell_id is not None}
+    lacking = wanted.keys() - study.valid_cells(wanted)
+    pairs = _pairs(study, rows, {cell_id: wanted[cell_id] for cell_id in lacking})
+    return [pair for pair in pairs if pair.old["status"] == "ok"]
 
 
 def _check_items(study: Study, tasks: Mapping[str, Task], pairs: Sequence[_Pair], *, same_items: bool) -> None:
@@ -264,10 +309,15 @@ def _changes(
     old_versions: dict[str, set[int]] = defaultdict(set)
     for row, cell in zip(rows, cells, strict=True):
         old_versions[cell.task] |= {row["task_version"]} - {cell.task_version}
+    planned = {cell.cell_id for cell in cells}
     of_task: dict[str, list[tuple[float, float] | None]] = defaultdict(list)
+    num_elsewhere: Counter[str] = Counter()
     for pair, score in zip(pairs, scores, strict=True):
         old_versions[pair.new.task].add(pair.old["task_version"])
-        of_task[pair.new.task].append(score)
+        if pair.new.cell_id in planned:
+            of_task[pair.new.task].append(score)
+        else:
+            num_elsewhere[pair.new.task] += 1
     num_cells = Counter(cell.task for cell in cells)
     versions = {cell.task: cell.task_version for cell in cells}
     changes = []
@@ -282,6 +332,7 @@ def _changes(
                     num_rescored=len(of_task[task]),
                     num_present=num_present[task],
                     num_open=num_cells[task] - num_present[task] - len(of_task[task]),
+                    num_elsewhere=num_elsewhere[task],
                     old_performance=fmean(before for before, _ in scored) if scored else None,
                     new_performance=fmean(now for _, now in scored) if scored else None,
                 )

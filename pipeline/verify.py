@@ -243,7 +243,7 @@ def _planned_tasks(study: Study) -> dict[tuple[str, int], tuple[str, str | None]
 
 
 def _questions(source: str, digest: str | None, evaluation: Evaluation) -> _Questions:
-    task = catalog.task(source)
+    task = catalog.planned_task(source)
     if digest is not None and (found := items_sha256(task)) != digest:
         raise UserError(
             f"the items of {task.name} are {found[:12]} here, and were {digest[:12]} when the study was planned: "

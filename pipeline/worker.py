@@ -142,7 +142,7 @@ def _task(plan_row: Mapping[str, Any]) -> Task:
     """
     data = hub.data_commits(plan_row["hub_commits"])
     hub.pin(data, may_download=False)
-    task = catalog.task(plan_row["task_source"])
+    task = catalog.planned_task(plan_row["task_source"])
     if task.version != plan_row["task_version"]:
         raise UserError(f"{task.name} is version {task.version} now, it was {plan_row['task_version']} when planned")
     wanted = plan_row["items_sha256"]

@@ -38,6 +38,20 @@ programs:
 evaluation: {{validation_items: 3, test_items: 4}}
 """
 
+SEARCH = """
+study: searched
+tasks: [letters.yaml]
+models: [{model}]
+programs:
+  - family: auto
+    among:
+      - {{family: trivial, reply: [copy, constant]}}
+      - {{family: baseline}}
+      - {{family: urial}}
+    budgets: [2000B]
+evaluation: {{validation_items: 2, test_items: 2}}
+"""
+
 
 def write_items(folder: Path, name: str, number: int) -> None:
     # Copying the text is never exactly the reply, and always contains it.
@@ -168,3 +182,42 @@ def test_the_word_of_the_user_and_a_plan_of_the_new_version(workplace: Path) -> 
     # Now something is kept.
     (workplace / "letters.yaml").write_text(TASK.replace("metrics: accuracy", "metrics: [accuracy, bleu]"))
     assert json.loads(tcx(workplace, "rescore", "letters", "--json").stdout)["rescored"] == 3
+
+
+def test_scorer_and_evaluation_changed_together(workplace: Path, tiny_model: Path) -> None:
+    (workplace / "letters.yaml").write_text(TASK.replace("metrics: accuracy", "metrics: [accuracy, chrf++]"))
+    fewer = "evaluation: {validation_items: 2, test_items: 3}"
+    grid = GRID.format(model=tiny_model)
+    (workplace / "grid.yaml").write_text(grid.replace("evaluation: {validation_items: 3, test_items: 4}", fewer))
+    planned = json.loads(tcx(workplace, "plan", "grid.yaml", "--json").stdout)
+    assert (planned["states"]["done"], planned["made_under_another_evaluation"]) == (0, 0)
+    summary = json.loads(tcx(workplace, "rescore", "letters", "--json").stdout)
+    (change,) = summary["tasks"]
+    assert (change["num_rescored"], change["num_open"], change["num_elsewhere"]) == (0, 3, 2)
+    planned = json.loads(tcx(workplace, "plan", "grid.yaml", "--json").stdout)
+    assert (planned["states"]["done"], planned["made_under_another_evaluation"]) == (0, 2)
+    assert "nothing to do" in tcx(workplace, "rescore", "letters").stdout
+
+
+def test_a_task_file_that_was_moved(workplace: Path) -> None:
+    (workplace / "letters.yaml").rename(workplace / "moved.yaml")
+    study = Study(workplace / "results" / "letters")
+    assert "`tcx plan GRID`, where the grid is now" in tcx(workplace, "rescore", "letters", status=2).stderr
+    program = next(study.programs.rglob("*.pyz"))
+    verified = json.loads(tcx(workplace, "verify", str(program), "--json", status=1).stdout)
+    said = [obstacle for it in verified["programs"] for obstacle in it["obstacles"]]
+    assert any("`tcx plan GRID`, where the grid is now" in obstacle for obstacle in said)
+    (workplace / "moved.yaml").rename(workplace / "letters.yaml")
+
+
+def test_the_rungs_of_a_search_go_with_it(workplace: Path, tiny_model: Path) -> None:
+    """Or the next run would search anew."""
+    (workplace / "letters.yaml").write_text(TASK)
+    (workplace / "search.yaml").write_text(SEARCH.format(model=tiny_model))
+    tcx(workplace, "run", "search.yaml", "--jobs", "1")
+    (workplace / "letters.yaml").write_text(TASK.replace("scorer: exact", "scorer: contains"))
+    assert json.loads(tcx(workplace, "plan", "search.yaml", "--json").stdout)["rung"] == 1
+    summary = json.loads(tcx(workplace, "rescore", "searched", "--json").stdout)
+    assert [(rung["study"], rung["rescored"]) for rung in summary["rungs"]] == [("searched.rung-1", 4)]
+    assert summary["rescored"] == 3
+    assert json.loads(tcx(workplace, "plan", "search.yaml", "--json").stdout)["rung"] is None
