@@ -12,7 +12,7 @@ from pipeline.errors import UserError
 from pipeline.make_data.config import DataConfig
 from pipeline.make_data.overlap import TestItems, item_texts, near_duplicates
 from pipeline.make_data.verifiers import VERIFIERS, Prompt
-from pipeline.tasks.rows import file_rows
+from pipeline.tasks.rows import file_rows, reading
 from pipeline.tasks.splits import fair_order, normalised
 
 CHAT_MARKERS = ("<|im_start|>", "<|im_end|>")
@@ -98,10 +98,8 @@ def prepare_prompts(config: DataConfig) -> Prepared:
 
 def _rows(source: str) -> Iterator[dict[str, Any]]:
     for path in _paths(source):
-        try:
+        with reading(path):
             yield from file_rows(path)
-        except (OSError, EOFError, ValueError) as error:
-            raise UserError(f"the prompts {path} cannot be read: {' '.join(str(error).split())[:300]}") from error
 
 
 def _paths(source: str) -> list[Path]:

@@ -74,7 +74,7 @@ def file_rows(path: Path, places: Iterable[str] = ()) -> Iterator[Row]:
 
     Raises:
         UserError: the suffix is of no known format.
-        ValueError: the content is not of the format.
+        ValueError: the content is not of the format; `csv.Error` where that is CSV.
         OSError: the file cannot be read.
     """
     suffix = next((end for end in reversed(path.suffixes) if end not in COMPRESSIONS), "")
@@ -83,31 +83,39 @@ def file_rows(path: Path, places: Iterable[str] = ()) -> Iterator[Row]:
     return _READERS[suffix](path, places)
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Makes one clear error of all that a file can raise that is damaged, or something else than its suffix says."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, EOFError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())[:300]}") from error
+
+
 def _rows_of(paths: Sequence[Path], layout: Layout, limit: int | None) -> Iterator[Row]:
     left = limit
     for path in paths:
         if left == 0:
             return
-        try:
+        with reading(path):
             for row in layout.read(path) if layout.read else file_rows(path, layout.columns.values()):
                 yield {name: _value(row, place, path, layout) for name, place in layout.columns.items()}
                 if left is not None:
                     left -= 1
                     if left == 0:
                         return
-        except (OSError, EOFError, ValueError, csv.Error) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"{path} cannot be read: {' '.join(str(error).split())[:300]}") from error
 
 
 def _value(row: Row, place: str, path: Path, layout: Layout) -> Any:
     value: Any = row
     for name in place.split("."):
         if not isinstance(value, dict) or name not in value:
+            present = [column for column in row if column is not None]  # under None are cells beyond the last column
             raise UserError(
                 f"{path} has no column {place!r}; {layout.pattern} is expected to hold "
-                f"{', '.join(layout.columns.values())}, it holds {', '.join(row)}"
+                f"{', '.join(layout.columns.values())}, it holds {', '.join(present)}"
             )
         value = value[name]
     return value

@@ -138,3 +138,10 @@ def test_verifier_of_numbers() -> None:
     assert not verifier.accepts(prompt, "No idea.")
     with pytest.raises(ValueError, match="no number"):
         verifier.read({"prompt": "How much?", "answer": "much"})
+
+
+@pytest.mark.parametrize("text", [f"prompt,ground_truth\n{'x' * 200_000},y\n", "prompt,ground_truth\rWhy?,y\r"])
+def test_a_table_that_cannot_be_read_is_told(write_config: WriteConfig, tmp_path: Path, text: str) -> None:
+    (tmp_path / "prompts.csv").write_text(text, newline="")
+    with pytest.raises(UserError, match=r"prompts\.csv cannot be read: "):
+        prepare_prompts(read_config(write_config([], prompts="prompts.csv")))

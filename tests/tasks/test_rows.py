@@ -131,6 +131,8 @@ class TestLimit:
         ("a.parquet", b"PAR1", "cannot be read"),
         ("a.jsonl.gz", b"no gzip", "cannot be read"),
         ("a.jsonl", b"\xff\xfe", "cannot be read"),
+        ("a.csv", b"text,other\nx,1,2,3\n", "expected to hold text, number, it holds text, other"),
+        ("a.csv", b"text,number\nx," + b"1" * 200_000, "cannot be read: field larger than field limit"),
         ("a.xlsx", b"", "is of no known format; known: .parquet"),
     ],
 )
