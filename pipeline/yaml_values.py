@@ -108,8 +108,10 @@ class Document:
         if not isinstance(node, yaml.MappingNode):
             try:
                 return loader.construct_object(node)
-            except ValueError as error:  # a date that is none
-                raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from error
+            except (ValueError, LookupError, AttributeError) as error:  # a date or number that is none
+                reason = f": {error}" if isinstance(error, ValueError) else ""
+                problem = f"{node.value[:80]!r} is no {node.tag.rpartition(':')[2]}{reason}"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from error
         content: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):

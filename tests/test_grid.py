@@ -345,7 +345,11 @@ def test_one_mistake(read: ReadText, text: str, part: str) -> None:
         ("a: 1\n---\nb: 2", "line 2, column 1"),
         ("a: !!python/name:os.system x", "could not determine a constructor"),
         ("{a: 1}: 2", "a key must be text"),
-        ("a: 1\nb: 2024-13-45", "line 2, column 4: this cannot be read as YAML: month must be in 1..12"),
+        ("a: 1\nb: 2024-13-45", "line 2, column 4: this cannot be read as YAML: '2024-13-45' is no timestamp: month"),
+        ("a: 1\nb: !!bool foo", "line 2, column 4: this cannot be read as YAML: 'foo' is no bool"),
+        ("a: !!int ''", "line 1, column 4: this cannot be read as YAML: '' is no int"),
+        ("a: !!float ''", "line 1, column 4: this cannot be read as YAML: '' is no float"),
+        ("a: !!timestamp abc", "line 1, column 4: this cannot be read as YAML: 'abc' is no timestamp"),
         ("a: \x07", "this cannot be read as YAML"),
     ],
 )
