@@ -233,6 +233,6 @@ def _note_path(repo: str, commit: str) -> Path:
 def _note(repo: str, commit: str) -> _Note:
     try:
         content = json.loads(_note_path(repo, commit).read_text())
-    except FileNotFoundError:
+        return _Note(tuple(content["patterns"]), dict(content["files"]))
+    except (FileNotFoundError, ValueError, LookupError, TypeError):  # none, or damaged: what is asked for is fetched
         return _Note((), {})
-    return _Note(tuple(content["patterns"]), content["files"])

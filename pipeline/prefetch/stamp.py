@@ -35,10 +35,10 @@ class Stamp:
 
 
 def read_stamp(lock: Lock) -> Stamp | None:
-    """The stamp of this lock and of the packages of this environment, None where there is none."""
+    """The stamp of this lock and of the packages of this environment, None where there is none or a damaged one."""
     try:
         return Stamp(**json.loads(stamp_path(lock).read_text()))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, TypeError):
         return None
 
 

@@ -11,6 +11,7 @@ import yaml
 from pipeline.errors import GridError
 from pipeline.grid import read_grid
 from pipeline.lock import Lock, LockedModel, LockedTask, lock_path, read_lock
+from pipeline.prefetch.stamp import Stamp, read_stamp, stamp_path, write_stamp
 
 COMMIT = "12" * 20
 LOCK = Lock(
@@ -40,6 +41,15 @@ def test_it_reads_back_and_its_digest_is_that_of_its_content(tmp_path: Path) -> 
     assert LOCK.hub_commits("sums", "./folder") == {}
     assert LOCK.items_sha256("gsm8k", 1) == "d" * 64
     assert LOCK.items_sha256("gsm8k", 2) is None
+
+
+def test_a_damaged_stamp_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TCX_CACHE", str(tmp_path))
+    write_stamp(LOCK, stamp := Stamp(isolation="kernel", files={}))
+    assert read_stamp(LOCK) == stamp
+    for content in ('{"isola', "[]", "{}"):
+        stamp_path(LOCK).write_text(content)
+        assert read_stamp(LOCK) is None
 
 
 def test_a_grid_takes_its_commits_from_the_lock_beside_it(tmp_path: Path) -> None:

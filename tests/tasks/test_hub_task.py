@@ -126,6 +126,14 @@ def test_a_row_without_a_value_is_told_in_one_message(local_hub: Any, repo: str)
         task.split("train")
 
 
+@pytest.mark.parametrize("note", ['{"patterns": ["wor', "[]", "{}"])
+def test_a_damaged_note_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, note: str) -> None:
+    put_into_the_cache(tmp_path, monkeypatch, words(10))
+    hub.commit_folder("acme/words", COMMIT).with_suffix(".json").write_text(note)
+    with pytest.raises(UserError, match="lacks every file; `tcx prefetch GRID`"):
+        hub.data_folder("acme/words", ["words.jsonl"])
+
+
 class TestLocalFolder:
     """TCX_DATA: which repositories it stands in for."""
 
