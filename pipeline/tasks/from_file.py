@@ -25,13 +25,15 @@ from pipeline.tasks.scorers import (
     same_text,
 )
 from pipeline.tasks.splits import fair_order
-from pipeline.yaml_values import Document, shown
+from pipeline.yaml_values import Document, is_whole, shown
 
 FORMAT = 4
 """Raise it when the score of the same file could change: it is part of the version of every such task."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 """It names files, too."""
+MOST_NEW_TOKENS = 1_000_000
+"""More than the contexts of base models hold."""
 REQUIRED = (*("name", "template", "target", *SPLITS), "metrics", "max_new_tokens", "instruction", "licence")
 OPTIONAL = ("scorer", "stop", "copy_field")
 
@@ -232,10 +234,12 @@ class _Reader:
 
     def _max_new_tokens(self) -> int:
         value = self.content.get("max_new_tokens", 1)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            self.wrong("max_new_tokens", f"a whole number of at least 1 is wanted; {shown(value)} given")
+        if not is_whole(value) or not 1 <= value <= MOST_NEW_TOKENS:
+            self.wrong(
+                "max_new_tokens", f"a whole number from 1 to {MOST_NEW_TOKENS:,} is wanted; {shown(value)} given"
+            )
             return 1
-        return value
+        return int(value)
 
     def _examples(self, split: Split, fields: Sequence[str], target: str) -> list[Example]:
         name = self._text(split)
@@ -274,6 +278,12 @@ class _Reader:
             if found:
                 self.wrong("stop", f"{stop!r} occurs in the train item {found[0][:80]!r}; choose another")
                 break
+        # What is compared is the answer before it; of a target that is a text with a number the number may be there.
+        scored: tuple[Split, ...] = () if scorer == "number" else ("validation", "test")
+        for split in scored:
+            found = [example.target for example in examples[split] if stop in example.target.strip()]
+            if found:
+                self.wrong("stop", f"{stop!r} occurs in the {split} target {found[0][:80]!r}, which no answer can give")
         if scorer == "number":
             for split, items in examples.items():
                 wordy = [item.target for item in items if final_answer(item.target) is None]

@@ -137,7 +137,7 @@ def test_six_mistakes_in_one_message(tmp_path: Path) -> None:
         "missing: licence",
         "validatoin.jsonl",
         "unknown metric 'acuracy'; did you mean accuracy",
-        "max_new_tokens: a whole number of at least 1 is wanted; the text 'many' given",
+        "max_new_tokens: a whole number from 1 to 1,000,000 is wanted; the text 'many' given",
     ):
         assert words in message
 
@@ -162,6 +162,7 @@ def test_six_mistakes_in_one_message(tmp_path: Path) -> None:
         ("scorer: exact", "scorer: [exact]", "unknown scorer"),
         ("scorer: exact", "scorer: exact\ncopy_field: city", "unknown field 'city'"),
         ("scorer: exact", "scorer: exact\nstop: City", "stop: 'City' occurs in the train item"),
+        ("max_new_tokens: 8", "max_new_tokens: 1000001", "from 1 to 1,000,000 is wanted; 1000001 given"),
         ("scorer: exact", "scorer: exact\nscorer: exact", "given twice"),
         ("name: capitals", "name: Capital Cities", "may hold only small letters"),
         ("name: capitals", "name: 7", "text is wanted"),
@@ -175,6 +176,14 @@ def test_each_mistake(tmp_path: Path, old: str, new: str, words: str) -> None:
     with pytest.raises(UserError) as caught:
         read_task(write(tmp_path, GOOD.replace(old, new)))
     assert words in str(caught.value)
+
+
+def test_a_target_with_the_stop_text_is_never_given(tmp_path: Path) -> None:
+    rows = ROWS | {"validation": [{"country": "Brazil", "capital": "Old\nNew"}]}
+    with pytest.raises(UserError, match=r"stop: .* occurs in the validation target .*, which no answer can give"):
+        read_task(write(tmp_path, rows=rows))
+    rows["validation"][0]["capital"] = "New\n"  # answers, too, are compared without blanks around them
+    assert len(read_task(write(tmp_path, rows=rows)).split("validation")) == 1
 
 
 @pytest.mark.parametrize(
