@@ -278,8 +278,8 @@ class _Reader:
             if found:
                 self.wrong("stop", f"{stop!r} occurs in the train item {found[0][:80]!r}; choose another")
                 break
-        # What is compared is the answer before it; of a target that is a text with a number the number may be there.
-        scored: tuple[Split, ...] = () if scorer == "number" else ("validation", "test")
+        # What stands before it is compared as a whole; `number` wants a number there, other metrics count parts.
+        scored: tuple[Split, ...] = () if scorer in (None, "number") else ("validation", "test")
         for split in scored:
             found = [example.target for example in examples[split] if stop in example.target.strip()]
             if found:
