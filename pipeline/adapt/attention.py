@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,10 @@ from transformers.masking_utils import sdpa_mask
 
 BY_TEXT = "by_text"
 """Name under which transformers knows `attend_by_text`."""
+UNLIKE = 1e-5
+"""Distance of the logits of a text behind two others, as a share of their spread. It is nothing, or rounding of a
+ten-millionth, where the text does not see them; some hundred-thousandths and more where it does, in random weights, and
+a third and more in trained ones."""
 
 
 @contextmanager
@@ -38,6 +42,25 @@ def attention_by_text(model: Any) -> Iterator[None]:
 def attends_by_text(model: Any) -> bool:
     """Whether a model is under `attention_by_text`, and packed lines may be of any length."""
     return bool(model.config._attn_implementation == BY_TEXT)
+
+
+@torch.no_grad()
+def tells_texts_apart(model: Any, tokens: Sequence[int]) -> bool:
+    """Whether a text of a packed line does not see the one before it: not all models heed positions that begin anew.
+
+    Args:
+        model: causal language model, which is left without dropout.
+        tokens: beginning of a text; it stands behind itself, and behind itself in reverse.
+    """
+    model.eval()
+    positions = torch.arange(len(tokens), device=model.device).repeat(1, 2)
+    behind_itself, behind_another = (
+        model(torch.tensor([[*first, *tokens]], device=model.device), position_ids=positions, use_cache=False)
+        .logits[0, len(tokens) :]
+        .float()
+        for first in (tokens, tokens[::-1])
+    )
+    return bool((behind_itself - behind_another).std() < UNLIKE * behind_itself.std())
 
 
 def attend_by_text(

@@ -30,6 +30,9 @@ SHARED_MEMORY_OPERATOR = "deepspeed_shm_comm"
 class Replicated:
     """Every process holds all of the model and of the optimiser; gradients are averaged (DDP). One process, too."""
 
+    is_packed = True
+    """Whether several texts may share a row; see `attention.tells_texts_apart`."""
+
     def __init__(
         self, model: Any, weights: Sequence[Any], optimizer: torch.optim.Optimizer, *, accumulation: int, bf16: bool
     ) -> None:

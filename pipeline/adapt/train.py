@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from pipeline.adapt.attention import attention_by_text
+from pipeline.adapt.attention import attention_by_text, tells_texts_apart
 from pipeline.adapt.engines import Floats, Replicated, has_fast_bf16, make_engine
 from pipeline.adapt.loss import IGNORED, nll_nats
 from pipeline.adapt.processes import agree, rank, world_size
@@ -21,6 +21,8 @@ from pipeline.protocols import EncodeContext
 
 LINE_TOKENS = 512
 """Tokens of a line of several texts where attention computes all of the line (see `attention`)."""
+PROBE_TOKENS = 16
+"""Tokens of a text by which it is seen whether the model tells texts of a line apart."""
 TELL_SECONDS = 30.0
 """Time between two lines of progress."""
 
@@ -122,6 +124,8 @@ def adapt(
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
     with attention_by_text(model):
+        first = [*training.head, *training.examples[0].tokens]
+        is_packed = agree(tells_texts_apart(model, first[:PROBE_TOKENS]))
         engine = make_engine(
             model,
             weights,
@@ -132,6 +136,7 @@ def adapt(
             micro_batch=micro_batch,
             strategy=resources.strategy,
         )
+        engine.is_packed = is_packed
         try:
             seconds = _train(engine, model, training, micro_batch * accumulation, micro_batch, context, penalty)
             learned = engine.trained()
@@ -237,10 +242,11 @@ def _nll_nats(engine: Replicated, head: Sequence[int], examples: Sequence[Worked
     """Negative log-likelihood of the answers behind head and question, summed over their tokens.
 
     Several texts share a row of the batch, one behind the other, so that there is next to no padding; their positions
-    begin anew, by which the models of transformers tell them apart.
+    begin anew, by which most models of transformers tell them apart. For the others each text has a row.
     """
     texts = [Worked([*head, *example.question], example.answer) for example in examples]
-    lines = _lines(texts, math.inf if engine.attends_by_text else LINE_TOKENS)
+    line_tokens = math.inf if engine.attends_by_text else LINE_TOKENS
+    lines = _lines(texts, line_tokens) if engine.is_packed else [[text] for text in texts]
     longest = max(map(_num_tokens, lines))
     ids, positions, labels = [], [], []
     for line in lines:

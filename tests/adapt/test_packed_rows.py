@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    BloomForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+)
 
-from pipeline.adapt.attention import attends_by_text, attention_by_text
+from pipeline.adapt.attention import attends_by_text, attention_by_text, tells_texts_apart
 from pipeline.adapt.engines import make_engine
-from pipeline.adapt.train import LINE_TOKENS, _lines, _nll_nats, _num_tokens
+from pipeline.adapt.train import LINE_TOKENS, Training, _lines, _nll_nats, _num_tokens, adapt
 from pipeline.coding.template import Worked
+from tests.tiny_cells import tiny_context
 
 LONG = [*range(20, 250)]
 HEAD = [5, 6]
@@ -30,6 +40,20 @@ def window_model(_: Path) -> Any:
 
 def packaged_model(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+
+
+def learned_positions_model(_: Path) -> Any:
+    """A model of random weights whose attention does not look at positions."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "ffn_dim": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    table = {"word_embed_proj_dim": 32, "max_position_embeddings": 64}
+    return OPTForCausalLM(OPTConfig(vocab_size=256, dropout=0.0, **sizes, **table))
+
+
+def biased_attention_model(_: Path) -> Any:
+    """A model of random weights that is not told positions at all."""
+    torch.manual_seed(0)
+    return BloomForCausalLM(BloomConfig(vocab_size=256, hidden_size=32, n_layer=2, n_head=4))
 
 
 @pytest.mark.parametrize("make_model", [packaged_model, window_model], ids=["all", "window"])
@@ -76,6 +100,36 @@ def test_examples_do_not_see_each_other(
     torch.testing.assert_close(packed, alone, rtol=1e-6, atol=1e-4)
     for gradient, weight in zip(wanted, weights, strict=True):
         torch.testing.assert_close(weight.grad, gradient, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make_model", "is_packed"),
+    [(packaged_model, True), (window_model, True), (learned_positions_model, False), (biased_attention_model, False)],
+)
+@pytest.mark.parametrize("attention", [attention_by_text, nullcontext], ids=["by text", "by line"])
+def test_models_that_do_not_tell_texts_apart_are_found(
+    tiny_model: Path, make_model: Any, is_packed: bool, attention: Any
+) -> None:
+    model = make_model(tiny_model)
+    with attention(model):
+        assert tells_texts_apart(model, [*HEAD, *LONG[:10]]) == is_packed
+
+
+@pytest.mark.parametrize("make_model", [packaged_model, learned_positions_model, biased_attention_model])
+def test_what_is_learned_does_not_depend_on_the_micro_batch(tiny_model: Path, tmp_path: Path, make_model: Any) -> None:
+    examples = [Worked([number + 7, number + 8][: number % 3], [*range(number + 20, 30)]) for number in range(8)]
+    training = Training(head=HEAD, examples=examples, lr=1e-3, epochs=4, batch=8, bf16=False, seed=1)
+    learned = []
+    for micro_batch in (1, 8):
+        model = make_model(tiny_model)
+        before = [weight.detach().clone() for weight in model.parameters()]
+        context = replace(tiny_context(tmp_path / str(micro_batch), tiny_model, (model, None)), micro_batch=micro_batch)
+        adapted = adapt(model, [*model.parameters()], training, context)
+        assert adapted is not None
+        updates = [torch.from_numpy(weight) - first for weight, first in zip(adapted.weights, before, strict=True)]
+        learned.append(torch.cat([update.flatten() for update in updates]))
+    alone, together = learned
+    assert (together - alone).norm() < 1e-3 * alone.norm()
 
 
 def test_attention_by_text_computes_no_product_of_two_texts(tiny_model: Path) -> None:
