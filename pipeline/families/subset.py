@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 FIRST_BLOCK, LARGEST_BLOCK = 8, 256
 STATE_FILE = "state.pt"
+SPARE_BITS = 8 * 64
+"""Room for what the decoder of another number of examples deflates to, and for the checksum of the payload."""
 ADAPTERS = {"adapter": "pipeline.decoder_parts.adapt", "all": "pipeline.decoder_parts.whole"}
 """Weights that a program trains -> the part that makes them ready."""
 
@@ -201,16 +203,18 @@ def _fill_all(
         started -= cursor["seconds"]
         trained_before = cursor["trained_before"]
     while waiting:
-        done, coded = learner.done, learner.coded
+        done = learner.done
         block = rows[done : done + min(max(FIRST_BLOCK, done), LARGEST_BLOCK)]
         context.report(f"code examples {done + 1} to {done + len(block)}")
         guesses = estimate_bits(learner.model, learner.head, block) if block else []
-        # What each length of this block gives: cells of one length share a pass.
-        code = functools.cache(functools.partial(_code_block, coded, learner.model, learner.head, block))
+        stream = _Stream(learner, programs.shown, rows[:done], block)
 
         still = []
         for cell in waiting:
-            number, encoded = _fill(cell, done, rows, guesses, coded, code, programs)
+            if _plainly_waits(cell, done, guesses, stream, programs):
+                still.append(cell)
+                continue
+            number, encoded = _fill(cell, done, guesses, stream, programs)
             if block and number == len(block) and cell.parameters["examples"] != done + number:
                 still.append(cell)
                 continue
@@ -219,7 +223,7 @@ def _fill_all(
             started, trained_before = now, learner.trained_tokens
         waiting = still
         if waiting:
-            learner.coded = code(len(block))
+            learner.coded = stream.coded(len(block))
             context.report(f"train on examples {done + 1} to {done + len(block)}")
             learner.train(block)
             cursor_now = functools.partial(_cursor, learner.done, waiting, started, trained_before)
@@ -236,11 +240,28 @@ def _cursor(done: int, waiting: Sequence[Cell], started: float, trained_before: 
     }
 
 
-def _code_block(coded: Coded, model: Any, head: list[int], block: list[list[int]], number: int) -> Coded:
-    """The stream after the first `number` examples of a block."""
-    from pipeline.coding.examples import code_examples
+class _Stream:
+    """The stream and the examples after the first few of a block; what was made for one cell serves the others."""
 
-    return coded + code_examples(model, head, block[:number]) if number else coded
+    def __init__(
+        self, learner: _Learner, shown: list[list[int]], done: list[list[int]], block: list[list[int]]
+    ) -> None:
+        self.before, self.learner, self.shown, self.done, self.block = learner.coded, learner, shown, done, block
+        self.coded, self.payload = functools.cache(self._coded), functools.cache(self._payload)
+
+    def examples(self, number: int) -> list[list[int]]:
+        """Examples to train on, up to the first `number` of the block."""
+        return self.done + self.block[:number]
+
+    def _coded(self, number: int) -> Coded:
+        from pipeline.coding.examples import code_examples
+
+        if not number:
+            return self.before
+        return self.before + code_examples(self.learner.model, self.learner.head, self.block[:number])
+
+    def _payload(self, number: int) -> bytes:
+        return self.coded(number).payload(self.shown + self.examples(number))
 
 
 class _Programs:
@@ -254,6 +275,20 @@ class _Programs:
             "HEAD": template.head,
             "STOPS": template.stops,
         }
+        self._room: dict[str, int] = {}
+
+    def room_bits(self, cell: Cell) -> int:
+        """What the budget of a cell leaves for a stream, but for some bytes: decoders differ by how they deflate."""
+        assert cell.budget_bytes is not None
+        key = str(cell.cell_id)
+        if key not in self._room:  # packed once, not for every block
+            self._room[key] = 8 * (cell.budget_bytes - self.decoder_bytes(cell, 1))
+        return self._room[key]
+
+    def decoder_bytes(self, cell: Cell, examples: int) -> int:
+        """All of a program but its payload, where that fills the budget."""
+        assert cell.budget_bytes is not None
+        return len(self.pack(cell, examples, b"x" * cell.budget_bytes).content) - cell.budget_bytes
 
     def pack(self, cell: Cell, examples: int, payload: bytes) -> Program:
         parameters = {name.upper(): value for name, value in cell.parameters.items() if name != "weights"}
@@ -262,31 +297,38 @@ class _Programs:
         return pack(self.decoder, values, payload, parts)  # type: ignore[arg-type]
 
 
-def _fill(
-    cell: Cell,
-    done: int,
-    rows: list[list[int]],
-    guesses: list[float],
-    coded: Coded,
-    code: Callable[[int], Coded],
-    programs: _Programs,
-) -> tuple[int, Encoded]:
+def _plainly_waits(cell: Cell, done: int, guesses: list[float], stream: _Stream, programs: _Programs) -> bool:
+    """Whether a cell holds more than the coming block, as is seen without a program.
+
+    A payload takes time with the square of its length, and all of them but the last would be thrown away.
+    """
+    wanted = cell.parameters["examples"]
+    if not guesses:
+        return False
+    if wanted is not None:
+        return wanted == ALL or int(wanted) > done + len(guesses)
+    room_bits = programs.room_bits(cell) - SPARE_BITS
+    if stream.before.nll_bits + sum(guesses) > room_bits:
+        return False
+    # A cell that waits codes the block in any case; a guess alone must not let its budget pass by.
+    return stream.coded(len(guesses)).nll_bits <= room_bits
+
+
+def _fill(cell: Cell, done: int, guesses: list[float], stream: _Stream, programs: _Programs) -> tuple[int, Encoded]:
     """The program of a cell with as many examples of the coming block as it holds, and their number."""
-    number = _first_guess(cell, done, guesses, coded, programs)
+    number = _first_guess(cell, done, guesses, stream.before, programs)
     while True:
-        stream = code(number)
-        used = rows[: done + number]
-        payload = stream.payload(programs.shown + used)
+        used, payload = stream.examples(number), stream.payload(number)
         program = programs.pack(cell, len(used), payload)
         if number == 0 or within(program, cell.budget_bytes):
             break
         number -= 1
     if not used:
-        return 0, over_budget(cell, programs.pack(cell, 1, code(1).payload(programs.shown + rows[:1])), "one example")
+        return 0, over_budget(cell, programs.pack(cell, 1, stream.payload(1)), "one example")
     return number, Encoded(
         cell=cell,
         program=program,
-        nll_bits=stream.nll_bits,
+        nll_bits=stream.coded(number).nll_bits,
         coded_bits=8 * len(payload),
         payload_text="\n".join(programs.tokenizer.batch_decode(programs.shown + used)),
         settings={"examples": len(used)},
@@ -301,7 +343,7 @@ def _first_guess(cell: Cell, done: int, guesses: list[float], coded: Coded, prog
     if isinstance(wanted, int):
         return min(wanted - done, len(guesses))
     assert cell.budget_bytes is not None
-    decoder_bytes = len(programs.pack(cell, done + len(guesses), b"x" * cell.budget_bytes).content) - cell.budget_bytes
+    decoder_bytes = programs.decoder_bytes(cell, done + len(guesses))
     room_bits = 8 * (cell.budget_bytes - decoder_bytes) - 16 - coded.nll_bits
     number = 0
     while number < len(guesses) and sum(guesses[: number + 1]) <= room_bits:
