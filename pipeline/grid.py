@@ -18,7 +18,7 @@ from pipeline.expansion import Grid, GridTask, ProgramEntry, cells, points, unch
 from pipeline.files import placed
 from pipeline.grid_rules import exclusions, resource_rules
 from pipeline.lock import lock_path, read_lock
-from pipeline.models import parse_model
+from pipeline.models import LARGEST_SEED, parse_model
 from pipeline.program_file import CONTAINER_BYTES
 from pipeline.protocols import Family
 from pipeline.search_space import AUTO, CANDIDATES
@@ -29,7 +29,7 @@ __all__ = ["Grid", "cells", "find_grid", "read_grid"]
 Number = TypeVar("Number", bound=Scalar)
 
 LARGEST = 2**63 - 1
-"""Of every whole number in a grid: plans and shards have 64 bits for it, torch's seeds as well."""
+"""Of every whole number in a grid: plans and shards have 64 bits for it."""
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 KEYS = ("study", "tasks", "models", "programs", "budgets", "seeds", "evaluation", "exclude", "resources")
 NEEDED_KEYS = ("study", "tasks", "models", "programs")
@@ -100,7 +100,11 @@ class _Reader:
             if key not in content:
                 self.wrong((), f"the key {key!r} is missing")
         budgets = self._budgets(content, ()) if "budgets" in content else None
-        seeds = self.document.list_of(content, "seeds", "1", _bounded(seed_of)) if "seeds" in content else (1,)
+        seeds = (
+            self.document.list_of(content, "seeds", "1", _bounded(seed_of, LARGEST_SEED))
+            if "seeds" in content
+            else (1,)
+        )
         programs = self._programs(content["programs"], ("programs",), budgets, seeds) if "programs" in content else ()
         candidates, search_budgets = self._search(content.get("programs"), budgets, seeds)
         grid = Grid(
@@ -332,14 +336,14 @@ def _budget_of(value: Any) -> int:
     return size
 
 
-def _bounded(read: Callable[[Any], int]) -> Callable[[Any], int]:
-    """The same reader, which refuses numbers that no table has room for."""
-    return lambda value: _within_largest(read(value))
+def _bounded(read: Callable[[Any], int], largest: int = LARGEST) -> Callable[[Any], int]:
+    """The same reader, which refuses larger numbers, as those that no table has room for."""
+    return lambda value: _within_largest(read(value), largest)
 
 
-def _within_largest(value: Number) -> Number:
-    if is_whole(value) and abs(typing.cast(int, value)) > LARGEST:
-        raise UserError(f"must be at most {LARGEST}; {value} given")
+def _within_largest(value: Number, largest: int = LARGEST) -> Number:
+    if is_whole(value) and abs(typing.cast(int, value)) > largest:
+        raise UserError(f"must be at most {largest}; {value} given")
     return value
 
 

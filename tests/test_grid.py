@@ -312,7 +312,7 @@ extra: 1
         (programs("{family: trivial}", rest="exclude: [{family: trivial}]"), "'exclude' leaves no cell"),
         (programs("{family: trivial}", rest="exclude: [{seed: 2}]"), "exclude 1 matches no cell"),
         (programs("{family: trivial}", rest="exclude: []"), "'exclude' must be a list"),
-        (programs("{family: icl, shots: 1}", rest=f"seeds: [{2**63}]"), f"seeds: must be at most {2**63 - 1}"),
+        (programs("{family: icl, shots: 1}", rest=f"seeds: [{2**32}]"), f"seeds: must be at most {2**32 - 1}; {2**32}"),
         (programs("{family: icl}", rest="budgets: [9999999999GiB]"), f"budgets: must be at most {2**63 - 1}"),
         (programs("{family: lora, bits: 4, rank: 99999999999999999999}"), "'rank' must be at most"),
         (

@@ -21,8 +21,8 @@ from pipeline.models.label import LOADINGS, Label, split_label
 STAGING_FORMAT = 1
 """Version of what `stage` does; raising it stages every model anew."""
 
-LARGEST_SEED = 2**63 - 1
-"""What torch takes."""
+LARGEST_SEED = 2**32 - 1
+"""What torch tells apart: its generators on a processor begin from the lower 32 bits."""
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 """Id of a commit of the hub."""
