@@ -231,7 +231,8 @@ def _encode(family: Family, context: EncodeContext, cells: list[Cell]) -> Iterat
             forgotten.pop(encoded.cell.cell_id, None)
             yield encoded
     except InfeasibleError as error:
-        yield from (Encoded(cell=cell, infeasible=str(error)) for cell in forgotten.values())
+        if RANK == 0:  # every process of a team finds the same
+            yield from (Encoded(cell=cell, infeasible=str(error)) for cell in forgotten.values())
         return
     if forgotten and RANK == 0:
         raise RuntimeError(f"family {family.name} made nothing of {len(forgotten)} of {len(cells)} cells")

@@ -13,6 +13,7 @@ from pipeline.coding.numbers import LARGEST, encode_halves, encode_numbers, near
 from pipeline.decoder_parts import halves
 from pipeline.decoder_parts.arithmetic import reader, weights
 from pipeline.decoder_parts.numbers import add_numbers
+from pipeline.errors import InfeasibleError
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 50, 20_000])
@@ -100,3 +101,10 @@ def test_halves_are_added_as_they_are() -> None:
     for tensor, update in zip(tensors, updates, strict=True):
         torch.testing.assert_close(tensor, 1 + torch.tensor(update), rtol=0, atol=2e-5)
         assert not torch.equal(tensor, torch.ones_like(tensor))
+
+
+def test_what_half_precision_does_not_hold_is_refused() -> None:
+    updates = [np.zeros(3, np.float32), np.array([1.0, -7e4], np.float32)]
+    with pytest.raises(InfeasibleError, match="an update of 70,000 is beyond 65,504"):
+        encode_halves(updates)
+    assert len(encode_halves([np.array([-65504.0], np.float32)])) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,26 @@ def test_examples_that_hold_the_head_are_left_out_and_test_is_not_read(tmp_path:
     assert encoded.settings["examples"] == 20
     assert encoded.payload_text is not None
     assert encoded.payload_text.count("Calculate:") == 20
+
+
+class WithOverlaps(ChainSum):
+    """One train example of three ends in such a way that the head of the template begins in it, too."""
+
+    __slots__ = ()
+
+    template, stop = "a a{sum} =", " "
+
+    def split(self, name: Split) -> Sequence[Example]:
+        """Behind the target `1 a` and the stop text, the head is found two letters early."""
+        plain = TASK.split(name)[:30]
+        return [replace(one, target="1 a" if place % 3 == 0 else "1") for place, one in enumerate(plain)]
+
+
+def test_examples_that_run_into_the_head_are_left_out(tmp_path: Path, tiny_model: Path) -> None:
+    (encoded,) = encode(tmp_path, tiny_model, None, task=WithOverlaps(), examples="all")
+    assert encoded.settings["examples"] == 20
+    assert encoded.payload_text is not None
+    assert len(encoded.payload_text.split(WithOverlaps.template[:3])) == 21
 
 
 def test_what_does_not_fit_into_the_context_is_infeasible(tmp_path: Path) -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipeline.catalog import family
 from pipeline.cell import Cell
 from pipeline.coding.examples import Coded
 from pipeline.decoder_parts.base import load
+from pipeline.families.common import shuffled_train
 from pipeline.families.subset import FAMILY
 from pipeline.protocols import Encoded
-from tests.tiny_cells import tiny_cell, tiny_context
+from pipeline.worker import _encode
+from tests.tiny_cells import SEED, TASK, OtherSplits, long_example, tiny_cell, tiny_context
+
+TRAIN = list(TASK.split("train"))[:40]
 
 
 def encode(folder: Path, model: Path, cells: list[Cell]) -> list[Encoded]:
@@ -45,3 +51,58 @@ def test_a_payload_is_made_once_a_length_and_only_where_a_program_has_it(
     assert alone.program == together[-1].program
     (alone,) = encode(tmp_path / "alone", tiny_model, [tiny_cell(FAMILY, 2500, epochs=1)])
     assert alone.program == budgets[1].program
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("subset", {"examples": 12}),
+        ("plain-subset", {"examples": 12}),
+        ("lora", {"bits": 4, "examples": 12}),
+        ("reweight", {"bits": 4, "updates": 2}),
+    ],
+)
+def test_an_example_that_the_model_has_no_positions_for_is_told(
+    tmp_path: Path, tiny_model: Path, name: str, sizes: dict[str, Any]
+) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    of_family = family(name)
+    tokenizer = load(str(tiny_model))[1]
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2)).eval()
+    tenth = shuffled_train(OtherSplits(train=TRAIN), SEED)[9]
+    of_task = OtherSplits(train=[long_example(row) if row == tenth else row for row in TRAIN])
+    context = tiny_context(tmp_path, tiny_model, (model, tokenizer), of_task)
+    (none,) = _encode(of_family, context, [tiny_cell(of_family, epochs=1, **sizes)])
+    assert none.program is None
+    assert "1024" in str(none.infeasible).replace(",", "")
+    if "subset" in name:
+        few, budget = _encode(
+            of_family,
+            context,
+            [tiny_cell(of_family, epochs=1, examples=4), tiny_cell(of_family, 100_000, epochs=1)],
+        )
+        assert few.program is not None
+        assert budget.settings["examples"] == 9
+
+
+@pytest.mark.parametrize("pattern", ["q_proj", ".*norm"])
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("subset", {"examples": 4}),
+        ("plain-subset", {"examples": 4, "weights": "adapter"}),
+        ("lora", {"bits": 4}),
+        ("tuner", {"bits": 4, "tuner": "vera"}),
+        ("reweight", {"bits": 4}),
+    ],
+)
+def test_modules_that_cannot_be_adapted_are_told_with_some_that_can(
+    tmp_path: Path, tiny_model: Path, pattern: str, name: str, sizes: dict[str, Any]
+) -> None:
+    context = tiny_context(tmp_path, tiny_model, load(str(tiny_model)))
+    (none,) = _encode(family(name), context, [tiny_cell(family(name), target_modules=pattern, **sizes)])
+    assert none.program is None
+    assert repr(pattern) in str(none.infeasible)
+    assert "must match the whole names of modules" in str(none.infeasible)
+    assert "model.layers.0.self_attn.q_proj" in str(none.infeasible)

@@ -89,6 +89,22 @@ def test_a_train_row_that_is_not_used_refuses_nothing(tmp_path: Path, tiny_model
     assert "the context has room for" in str(all_of_them.infeasible)
 
 
+def test_a_budget_takes_the_rows_before_the_first_one_that_does_not_fit(tmp_path: Path, tiny_model: Path) -> None:
+    train = list(TASK.split("train"))[:60]
+    order = shuffled_train(OtherSplits(train=train), SEED)
+    cells = [tiny_cell(FAMILY, budget, epochs=1, shown=2) for budget in (1550, 100_000)]
+    made = []
+    for place in (None, 50, 25):
+        of_task = OtherSplits(
+            train=[long_example(row) if place is not None and row == order[place] else row for row in train]
+        )
+        context = tiny_context(tmp_path / str(place), tiny_model, load(str(tiny_model)), of_task)
+        made.append([*FAMILY.encode(context, cells)])
+    assert made[0][0].settings["examples"] < 23
+    assert [programs[0].program for programs in made] == [made[0][0].program] * 3
+    assert [programs[1].settings["examples"] for programs in made] == [58, 48, 23]
+
+
 def test_no_demonstration_is_refused() -> None:
     with pytest.raises(ValueError, match="shown is 0; it must be at least 1"):
         Parameters(shown=0)

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from pipeline.errors import InfeasibleError
+
 
 class _WeightedSum(nn.Module):
     """In the place of a weight: itself, and each update times its factor."""
@@ -22,6 +24,20 @@ class _WeightedSum(nn.Module):
     def forward(self, first: torch.Tensor) -> torch.Tensor:
         change: torch.Tensor = torch.tensordot(self.factors[self.module], self.updates, 1)
         return first + change
+
+
+def check_reweightable(model: nn.Module, adapter: Sequence[nn.Parameter]) -> None:
+    """Refuses an adapter with weights that are no weight of a module: LoRA keeps those of an embedding in a list.
+
+    Raises:
+        InfeasibleError: a factor would be in the program that nothing has learned.
+    """
+    owned = {id(module._parameters.get("weight")) for module in model.modules()}
+    others = [name for name, weight in model.named_parameters() if id(weight) in set(map(id, adapter)) - owned]
+    if others:
+        raise InfeasibleError(
+            f"updates of {others[0]} cannot be reweighted, as those of an embedding; leave it out of target_modules"
+        )
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import torch
 from pipeline.adapt.attention import attention_by_text, tells_texts_apart
 from pipeline.adapt.engines import Floats, Replicated, has_fast_bf16, make_engine
 from pipeline.adapt.loss import IGNORED, nll_nats
+from pipeline.adapt.positions import check_lengths
 from pipeline.adapt.processes import agree, rank, world_size
 from pipeline.coding.template import Worked
 from pipeline.errors import InfeasibleError
@@ -111,8 +112,9 @@ def adapt(
         What was learned; None in every process but the first one of a team.
 
     Raises:
-        InfeasibleError: what was learned is not finite.
+        InfeasibleError: the model has no positions for an example, or what was learned is not finite.
     """
+    check_lengths(model, training.head, (example.tokens for example in training.examples))
     resources = context.resources
     share = training.batch // world_size()
     micro_batch = min(context.micro_batch or share, share)
@@ -121,8 +123,7 @@ def adapt(
     if training.bf16 and not bf16:
         context.report("this processor has no fast products in bfloat16: training in fp32, which takes less time")
     if resources.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.enable_input_require_grads()
+        model.gradient_checkpointing_enable({"use_reentrant": False})  # embeddings get gradients with it
     with attention_by_text(model):
         first = [*training.head, *training.examples[0].tokens]
         is_packed = agree(tells_texts_apart(model, first[:PROBE_TOKENS]))
@@ -151,6 +152,7 @@ def adapt(
             engine.close()
             if resources.gradient_checkpointing:
                 model.gradient_checkpointing_disable()
+                model.disable_input_require_grads()
     context.report(f"adapted; the optimiser keeps {facts['optimizer_state_bytes']:,} bytes in process {rank()}")
     if rank():
         return None

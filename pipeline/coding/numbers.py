@@ -9,12 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.decoder_parts.numbers import laplace
+from pipeline.errors import InfeasibleError
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int32]
 
 LARGEST = 127
 """The law of the decoder knows no integer beyond."""
+LARGEST_HALF = 65504
+"""Of half precision."""
 
 
 def to_integers(updates: Sequence[Floats], step: float, largest: int = LARGEST) -> list[Integers]:
@@ -52,7 +55,17 @@ def nearest_scale(updates: Sequence[Floats], integers: Sequence[Integers]) -> fl
 
 
 def encode_halves(updates: Sequence[Floats]) -> bytes:
-    """Numbers in half precision as `decoder_parts.halves.add_numbers` reads them."""
+    """Numbers in half precision as `decoder_parts.halves.add_numbers` reads them.
+
+    Raises:
+        InfeasibleError: one of them is beyond what half precision holds.
+    """
+    largest = max(float(np.abs(update).max()) for update in updates)
+    if largest > LARGEST_HALF:
+        raise InfeasibleError(
+            f"an update of {largest:,.6g} is beyond {LARGEST_HALF:,}, the largest number of half precision; take a "
+            "smaller learning rate, or other bits"
+        )
     return b"".join(update.astype("<f2").tobytes() for update in updates)
 
 

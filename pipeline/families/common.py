@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pipeline.cell import Cell, format_bytes
 from pipeline.coding.template import Template, Worked, num_special_tokens, worked
+from pipeline.errors import InfeasibleError
 from pipeline.packing import pack
 from pipeline.packing.link import Constant
 from pipeline.protocols import EncodeContext, Encoded, Example, Program, Task
@@ -79,6 +81,26 @@ def check_modules(target_modules: str) -> None:
         re.compile(target_modules)
     except re.error as error:
         raise ValueError(f"target_modules is {target_modules!r}, which is no regular expression: {error}") from error
+
+
+@contextmanager
+def told_by_peft(model: Any, target_modules: str) -> Iterator[None]:
+    """While peft adds to a model: turns its refusal of the modules into the reason that there is no program.
+
+    Raises:
+        InfeasibleError: `target_modules` matches no module, or one of a kind that is not adapted.
+    """
+    matrices = [
+        name for name, module in model.named_modules() if getattr(getattr(module, "weight", None), "ndim", 0) == 2
+    ]
+    try:
+        yield
+    except ValueError as error:
+        said = str(error).partition(". ")[0]
+        raise InfeasibleError(
+            f"target_modules is {target_modules!r}, which must match the whole names of modules that can be adapted: "
+            f"{said}. Some of this model are {', '.join(matrices[1:5])}"
+        ) from error
 
 
 def worked_examples(task: Task, tokenizer: Any, seed: int, number: int | str) -> list[Worked]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.families.common import check_modules
+from pipeline.families.common import check_modules, told_by_peft
 from pipeline.families.parametric import Parametric, Start, TrainingParameters
 from pipeline.protocols import EncodeContext
 
@@ -57,7 +57,8 @@ class Lora(Parametric):
             "TARGET_MODULES": settings.target_modules,
             "SEED": seed,
         }
-        adapted, weights = add_adapter(model, seed, settings.rank, settings.alpha, settings.target_modules)
+        with told_by_peft(model, settings.target_modules):
+            adapted, weights = add_adapter(model, seed, settings.rank, settings.alpha, settings.target_modules)
         try:
             yield Start(adapted, weights, constants)
         finally:

@@ -6,15 +6,17 @@ a few short examples are shorter than that, and nothing is left for the encoder 
 
 from __future__ import annotations
 
+import math
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.cell import Cell, Scalar
 from pipeline.coding.template import Template, num_special_tokens
 from pipeline.families import subset
-from pipeline.families.common import ALL, over_budget, prompt_constants, shuffled_train, within
+from pipeline.families.common import ALL, over_budget, prompt_constants, shuffled_train, told_by_peft, within
 from pipeline.families.icl import longest_item
 from pipeline.packing import pack
 from pipeline.protocols import EncodeContext, Encoded, Program
@@ -60,9 +62,9 @@ class PlainSubset:
         template = Template.of(context.task)
         model, tokenizer = context.load()
         shown = int(cells[0].parameters["shown"])  # type: ignore[arg-type]
-        # Examples are told apart by the head of the template, which therefore none may hold.
+        # Examples are told apart by the head of the template, which none may hold, nor begin where it ends.
         texts = ["".join(template.text(example)) for example in shuffled_train(context.task, cells[0].seed or 0)]
-        texts = [text for text in texts if template.head not in text]
+        texts = [text for text in texts if (text + template.head).index(template.head) == len(text)]
         prefix = template.head + "".join(text + template.head for text in texts[:shown])
         texts = texts[shown:]
         needed = len(tokenizer(prefix).input_ids) + longest_item(context, tokenizer, ("validation",))
@@ -71,10 +73,14 @@ class PlainSubset:
         if not texts or needed > room:
             reason = (
                 f"{shown} examples before every item need {needed} tokens, and one more is wanted to train on; the "
-                f"context has room for {room}, and the train split has {shown + len(texts)} examples"
+                f"context has room for {room}, and {shown + len(texts)} examples of the train split can be told apart "
+                "by the head of the template"
             )
             yield from (Encoded(cell=cell, infeasible=reason) for cell in cells)
             return
+        if not self.changes_base(cells[0].parameters):
+            _check_adapter(model, cells[0].parameters)
+        fitting = _number_fitting(model, tokenizer, prefix, texts)
         constants = {
             **prompt_constants(context.task, prefix),
             "HEAD": template.head,
@@ -89,9 +95,13 @@ class PlainSubset:
             return pack("pipeline.decoders.lines", values, b"", parts)  # type: ignore[arg-type]
 
         for cell in cells:
+            if subset.least_examples(cell, len(texts)) > fitting:
+                reason = f"example {fitting + 1} does not fit: the context has room for {room} tokens"
+                yield Encoded(cell=cell, infeasible=reason)
+                continue
             started = time.monotonic()
             context.report("pack the examples")
-            number = _number(cell, len(texts), lambda it: within(program(cell, it), cell.budget_bytes))  # noqa: B023
+            number = _number(cell, fitting, lambda it: within(program(cell, it), cell.budget_bytes))  # noqa: B023
             packed = program(cell, number)
             if not within(packed, cell.budget_bytes):
                 yield over_budget(cell, packed, "one example")
@@ -106,6 +116,25 @@ class PlainSubset:
 
 
 _IN_THE_DECODER = ("epochs", "lr", "rank", "alpha", "target_modules")
+
+
+def _check_adapter(model: Any, parameters: Mapping[str, Scalar]) -> None:
+    """Refuses modules that the program could not adapt."""
+    from pipeline.decoder_parts.adapt import add_adapter
+
+    pattern = str(parameters["target_modules"])
+    with told_by_peft(model, pattern):
+        add_adapter(model, 0, 1, 1, pattern)[0].unload()
+
+
+def _number_fitting(model: Any, tokenizer: Any, prefix: str, texts: Sequence[str]) -> int:
+    """How many texts there are before the first that the model has no positions for."""
+    from pipeline.adapt.positions import longest_text
+
+    skip, room = num_special_tokens(tokenizer), longest_text(model) - len(tokenizer(prefix).input_ids)
+    if room == math.inf:
+        return len(texts)
+    return len(subset.leading([ids[skip:] for ids in tokenizer(list(texts)).input_ids], room))
 
 
 def _number(cell: Cell, most: int, fits: Callable[[int], bool]) -> int:

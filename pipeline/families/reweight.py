@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.coding.template import Template
-from pipeline.families.common import answer_constants, check_modules, head_ids, train_rows
+from pipeline.families.common import answer_constants, check_modules, head_ids, told_by_peft, train_rows
 from pipeline.families.parametric import Parametric, Start, TrainingParameters
 from pipeline.families.subset import FIRST_BLOCK, LARGEST_BLOCK
 from pipeline.packing.link import Constant
@@ -71,15 +71,19 @@ class Reweight(Parametric):
         """See `Parametric.prepare`."""
         import torch
 
-        from pipeline.adapt.reweighting import reweighted
+        from pipeline.adapt.positions import check_lengths
+        from pipeline.adapt.reweighting import check_reweightable, reweighted
         from pipeline.coding.examples import Coded, code_examples
         from pipeline.decoder_parts.adapt import add_adapter, train
 
         model, tokenizer = context.load()
         template, head = Template.of(context.task), head_ids(context.task, tokenizer)
         rows = train_rows(context.task, tokenizer, seed, BATCH * settings.updates)
-        adapted, adapter = add_adapter(model, seed, settings.rank, settings.alpha, settings.target_modules)
+        check_lengths(model, head, rows)
+        with told_by_peft(model, settings.target_modules):
+            adapted, adapter = add_adapter(model, seed, settings.rank, settings.alpha, settings.target_modules)
         try:
+            check_reweightable(adapted, adapter)
             optimizer = torch.optim.AdamW(adapter, settings.first_lr)
             coded = Coded([], 0.0)
             states = [_copies(adapter)]

@@ -7,6 +7,7 @@ adapter on the block, and after the last block on all of them again.
 from __future__ import annotations
 
 import functools
+import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from pipeline.families.common import (
     check_modules,
     head_ids,
     over_budget,
+    told_by_peft,
     train_rows,
     unfreeze,
     within,
@@ -101,15 +103,31 @@ class Subset:
         model, tokenizer = context.load()
         unfreeze(model)  # who used it before may have frozen it
         start = self.start(context, settings, seed, _most_examples(cells))
+        rows = leading(start.rows, self.room(model) - len(start.prefix))
+        reason = (
+            f"an example behind {len(start.prefix)} tokens does not fit: the context has room for {self.room(model)}"
+        )
+        too_long = [cell for cell in cells if not rows or least_examples(cell, len(start.rows)) > len(rows)]
+        yield from (Encoded(cell=cell, infeasible=reason) for cell in too_long)
+        cells = [cell for cell in cells if cell not in too_long]
+        if not cells:
+            return
         programs = _Programs(context, tokenizer, self.decoder, start.shown)
         add_adapter = import_module(ADAPTERS[settings.weights]).add_adapter
-        adapted, adapter = add_adapter(model, seed, settings.rank, settings.alpha, settings.target_modules)
+        with told_by_peft(model, settings.target_modules):
+            adapted, adapter = add_adapter(model, seed, settings.rank, settings.alpha, settings.target_modules)
         try:
             learner = _Learner(adapted, adapter, torch.optim.AdamW(adapter, settings.lr), start.prefix, start.coded)
-            yield from _fill_all(context, cells, start.rows, learner, programs)
+            yield from _fill_all(context, cells, rows, learner, programs)
         finally:
             if adapted is not model:
                 adapted.unload()
+
+    def room(self, model: Any) -> float:
+        """Tokens of the longest text to train on, prefix included."""
+        from pipeline.adapt.positions import longest_text
+
+        return longest_text(model)
 
     def start(self, context: EncodeContext, settings: Parameters, seed: int, most: int | str) -> Start:
         """What stands before the first block; a family that shows examples has its own.
@@ -349,6 +367,17 @@ def _first_guess(cell: Cell, done: int, guesses: list[float], coded: Coded, prog
     while number < len(guesses) and sum(guesses[: number + 1]) <= room_bits:
         number += 1
     return number
+
+
+def leading(rows: Sequence[list[int]], room: float) -> list[list[int]]:
+    """The rows before the first one that is too long."""
+    return list(itertools.takewhile(lambda row: len(row) <= room, rows))
+
+
+def least_examples(cell: Cell, there: int) -> int:
+    """Examples that the program of a cell must have, of those that are there."""
+    wanted = cell.parameters["examples"]
+    return there if wanted == ALL else min(int(wanted or 1), there)
 
 
 def _most_examples(cells: Sequence[Cell]) -> int | str:

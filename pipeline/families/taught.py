@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.cell import Cell
 from pipeline.coding.template import num_special_tokens
 from pipeline.families import subset
-from pipeline.families.common import ALL, head_ids, longest_sequence, train_rows
+from pipeline.families.common import head_ids, longest_sequence, train_rows
 from pipeline.families.icl import longest_item
 from pipeline.protocols import EncodeContext, Encoded
 
@@ -44,20 +45,24 @@ class Taught(subset.Subset):
     def encode(self, context: EncodeContext, cells: Sequence[Cell]) -> Iterator[Encoded]:
         """See `Family.encode`."""
         model, tokenizer = context.load()
-        room = longest_sequence(model)
-        shown = int(cells[0].parameters["shown"])  # type: ignore[arg-type]
-        rows = train_rows(context.task, tokenizer, cells[0].seed or 0, _most_rows(cells, shown))
+        shown, room = int(cells[0].parameters["shown"]), self.room(model)  # type: ignore[arg-type]
+        rows = train_rows(context.task, tokenizer, cells[0].seed or 0, shown)
         longest = longest_item(context, tokenizer, ("validation",)) + context.task.max_new_tokens
         head = head_ids(context.task, tokenizer)
-        needed = len(head) + len(_joined([*rows[:shown], []], head)) + max(longest, *map(len, rows))
-        if len(rows) <= shown or needed > room:
+        needed = len(head) + len(_joined([*rows, []], head)) + longest
+        num_examples = len(context.task.split("train"))
+        if num_examples <= shown or needed > room:
             reason = (
-                f"{shown} demonstrations and an example behind them need {needed} tokens; the context has room for "
-                f"{room}, and there are {len(rows)} examples"
+                f"{shown} demonstrations and an item behind them need {needed} tokens; the context has room for "
+                f"{room}, and there are {num_examples} examples"
             )
             yield from (Encoded(cell=cell, infeasible=reason) for cell in cells)
         else:
             yield from super().encode(context, cells)
+
+    def room(self, model: Any) -> int:
+        """See `Subset.room`: what stands before an example is the prompt, so that it is bounded as a prompt is."""
+        return longest_sequence(model)
 
     def start(self, context: EncodeContext, settings: subset.Parameters, seed: int, most: int | str) -> subset.Start:
         """See `Subset.start`."""
@@ -72,12 +77,6 @@ class Taught(subset.Subset):
         context.report(f"code {settings.shown} demonstrations")
         coded = code_examples(model, head, [demonstrations])
         return subset.Start(head + demonstrations + between, [demonstrations], coded, rows[settings.shown :])
-
-
-def _most_rows(cells: Sequence[Cell], shown: int) -> int | str:
-    """Train rows that the cells may use: as many as they say, or one for each byte of a budget."""
-    sizes = [cell.parameters["examples"] or cell.budget_bytes or 0 for cell in cells]
-    return max(int(size) for size in sizes) + shown if ALL not in sizes else ALL
 
 
 def _joined(rows: Sequence[list[int]], between: list[int]) -> list[int]:

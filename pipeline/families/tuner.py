@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pipeline.cell import Cell, Scalar
 from pipeline.coding.template import Template
-from pipeline.families.common import check_modules, shuffled_train
+from pipeline.families.common import check_modules, shuffled_train, told_by_peft
 from pipeline.families.icl import longest_item
 from pipeline.families.parametric import Parametric, Start, TrainingParameters, training_of
 from pipeline.protocols import EncodeContext, Encoded, Task
@@ -152,7 +152,8 @@ class Tuned(Parametric):
         from pipeline.decoder_parts.tuner import add_tuner
 
         model, _ = context.load()
-        tuned, weights = add_tuner(model, seed, settings.config)
+        with told_by_peft(model, settings.target_modules):
+            tuned, weights = add_tuner(model, seed, settings.config)
         try:
             yield Start(tuned, weights, {"CONFIG": settings.config, "SEED": seed})
         finally:

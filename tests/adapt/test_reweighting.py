@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
-from pipeline.adapt.reweighting import reweighted
+from pipeline.adapt.reweighting import check_reweightable, reweighted
 from pipeline.decoder_parts.adapt import add_adapter, train
+from pipeline.decoder_parts.base import load
+from pipeline.errors import InfeasibleError
+from pipeline.families.reweight import FAMILY
+from tests.tiny_cells import tiny_cell, tiny_context
 
 
 def test_factors_weigh_the_updates(tiny_model: Path) -> None:
@@ -41,3 +46,11 @@ def test_factors_weigh_the_updates(tiny_model: Path) -> None:
         for weight, value in zip(adapter, states[1], strict=True):
             weight.copy_(value)
     torch.testing.assert_close(adapted(ids).logits, one_step, rtol=1e-4, atol=1e-5)
+
+
+def test_an_embedding_is_refused_since_its_factors_cannot_be_learned(tiny_model: Path, tmp_path: Path) -> None:
+    cell = tiny_cell(FAMILY, bits=4, updates=1, target_modules=".*(embed_tokens|q_proj)")
+    context = tiny_context(tmp_path, tiny_model, load(str(tiny_model)))
+    with pytest.raises(InfeasibleError, match=r"embed_tokens.* cannot be reweighted"):
+        next(iter(FAMILY.encode(context, [cell])))
+    check_reweightable(*add_adapter(load(str(tiny_model))[0], 1, 2, 8, "all-linear"))
