@@ -182,3 +182,21 @@ def test_what_has_diverged_is_not_coded(tiny: Any) -> None:
     for made in (code_examples, token_bits):
         with pytest.raises(InfeasibleError, match=r"no finite logits.*smaller learning rate"):
             made(tiny.model, [5, 6], [[7, 8]] if made is code_examples else [7, 8])
+
+
+@pytest.mark.parametrize("window", [None, 5])
+def test_bits_of_slices_are_those_of_one_pass(tmp_path: Path, window: int | None, monkeypatch: Any) -> None:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    model = MistralForCausalLM(
+        MistralConfig(vocab_size=256, num_key_value_heads=2, sliding_window=window, **sizes)
+    ).eval()
+    row = [*range(20, 50)]
+    whole = token_bits(model, [5, 6, 7], row)
+    monkeypatch.setattr("pipeline.coding.examples.SLICE_TOKENS", 8)
+    lengths: list[int] = []
+    model.register_forward_hook(lambda module, given, output: lengths.append(output.logits.shape[1]))
+    assert token_bits(model, [5, 6, 7], row) == pytest.approx(whole, rel=1e-5)
+    assert lengths == [8, 8, 8, 6]

@@ -162,6 +162,10 @@ def test_a_prompt_that_the_model_knows_is_coded_and_decodes(tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["id"] == "a"
+    model.set_attn_implementation("eager")
+    written = prompt_program(cell(2000), task, model, tokenizer, "", examples)
+    assert written.coded_bits is None
+    assert len(content(written)) > len(content(many))
 
 
 @pytest.mark.parametrize("parameters", [{"shots": 0}, {"candidates": 0}, {"price": -1.0}, {"price": float("nan")}])

@@ -20,6 +20,7 @@ from pipeline.families import icl
 from pipeline.families.sampled import FAMILY, Parameters
 from pipeline.protocols import Encoded
 from tests.tiny_cells import SEED, TASK, OtherSplits, long_example, tiny_cell, tiny_context
+from tests.tiny_models import save_tiny_llama
 
 TRANSLATIONS = [
     "Impossible d'ouvrir le fichier",
@@ -123,3 +124,19 @@ def test_how_many_demonstrations_fit_is_not_read_off_the_test_split(
 def test_bad_parameters_are_refused(parameters: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Parameters(**parameters)  # type: ignore[arg-type]
+
+
+def test_a_small_budget_is_estimated_by_few_demonstrations(tmp_path: Path) -> None:
+    """And a number of them by none: logits of all that a context holds take tens of gigabytes."""
+    model, tokenizer = load(str(save_tiny_llama(tmp_path / "model", max_position_embeddings=4096)))
+    lengths: list[int] = []
+    model.register_forward_hook(lambda module, given, output: lengths.append(output.logits.shape[1]))
+    context = tiny_context(tmp_path, tmp_path / "model", (model, tokenizer))
+    (held,) = icl.FAMILY.encode(context, [tiny_cell(icl.FAMILY, 1100)])
+    assert 1 <= held.settings["shots"] < icl.FIRST_SHOTS
+    demonstrations = len(tokenizer(str(held.payload_text)).input_ids)
+    assert demonstrations <= max(lengths) < 2 * icl.FIRST_SHOTS / held.settings["shots"] * demonstrations
+    lengths.clear()
+    (wanted,) = icl.FAMILY.encode(context, [tiny_cell(icl.FAMILY, shots=held.settings["shots"])])
+    assert wanted.program == held.program
+    assert max(lengths) == 1

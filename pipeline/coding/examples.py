@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from transformers import DynamicCache
 
 from pipeline.coding.arithmetic import Interval, encode
 from pipeline.decoder_parts.arithmetic import weights
 from pipeline.decoder_parts.stream import extend
 from pipeline.errors import InfeasibleError
+
+SLICE_TOKENS = 1024
+"""Tokens that `token_bits` has logits of at a time."""
 
 
 class Coded(NamedTuple):
@@ -37,9 +41,14 @@ class Coded(NamedTuple):
         return encode([*self.intervals, Interval(checksum, checksum + 1, 65536)])
 
 
+def heeds_mask(model: Any) -> bool:
+    """Whether the model's attention heeds the mask of `decoder_parts.stream.extend`."""
+    return bool(model.config._attn_implementation != "eager")
+
+
 def check_attention(model: Any) -> None:
-    """Raises InfeasibleError where the model's attention would not heed the mask of `decoder_parts.stream.extend`."""
-    if model.config._attn_implementation == "eager":
+    """Raises InfeasibleError where a model cannot code: see `heeds_mask`."""
+    if not heeds_mask(model):
         raise InfeasibleError("the model does not run PyTorch's attention (sdpa), which programs that decode need")
 
 
@@ -81,17 +90,27 @@ def code_examples(model: Any, prefix: Sequence[int], rows: Sequence[Sequence[int
 
 @torch.no_grad()
 def token_bits(model: Any, prefix: Sequence[int], row: Sequence[int]) -> list[float]:
-    """Ideal length of each token of a row in bits, from one pass: what lock-step coding will give, but for rounding.
+    """Ideal length of each token of a row in bits, all in one pass: what lock-step coding will give, but for rounding.
+
+    Logits of a row as long as some contexts take tens of gigabytes; there are never more than those of a slice.
 
     Raises:
         InfeasibleError: the model's training has diverged.
     """
-    ids = torch.tensor([[*prefix, *row]])
-    logits = model(ids[:, :-1], logits_to_keep=len(row)).logits
-    _check_finite(logits)
-    log_probabilities = logits.log_softmax(-1)
-    nats = -log_probabilities.gather(-1, ids[:, -len(row) :, None])[0, :, 0]
-    return [float(value) / math.log(2) for value in nats]
+    ids = [*prefix, *row]
+    # Those that cannot code keep no keys and values either, some of them.
+    slice_tokens = SLICE_TOKENS if heeds_mask(model) else len(row)
+    more = {"past_key_values": DynamicCache(config=model.config)} if len(row) > slice_tokens else {}
+    bits: list[float] = []
+    while len(bits) < len(row):
+        wanted = row[len(bits) : len(bits) + slice_tokens]
+        end = len(prefix) + len(bits) + len(wanted)
+        given = ids[len(prefix) + len(bits) - 1 if bits else 0 : end - 1]
+        logits = model(torch.tensor([given]), logits_to_keep=len(wanted), **more).logits
+        _check_finite(logits)
+        nats = -logits.log_softmax(-1).gather(-1, torch.tensor(wanted)[None, :, None])[0, :, 0]
+        bits += [float(value) / math.log(2) for value in nats]
+    return bits
 
 
 def estimate_bits(model: Any, prefix: Sequence[int], rows: Sequence[Sequence[int]]) -> list[float]:

@@ -25,6 +25,9 @@ from pipeline.protocols import EncodeContext, Encoded, Split
 if TYPE_CHECKING:
     from pipeline.coding.arithmetic import Interval
 
+FIRST_SHOTS = 8
+"""Demonstrations of the first estimate; each further one is of twice as many."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
@@ -113,9 +116,12 @@ class InContext:
                 wall_seconds=time.monotonic() - started,
             )
 
-        context.report("estimate the length of the demonstrations")
-        bits = [0.0, *itertools.accumulate(token_bits(model, head, stream))] if stream else [0.0]
-        guesses = {cell.cell_id: _guess(cell, ends, bits, built) for cell in cells}
+        rooms = {cell.cell_id: _room_bits(cell, built) for cell in cells if cell.parameters["shots"] is None}
+        bits = [0.0]
+        if rooms:
+            context.report("estimate the length of the demonstrations")
+            bits = _bits(lambda end: token_bits(model, head, stream[:end]), ends, max(rooms.values()))
+        guesses = {cell.cell_id: _guess(cell, ends, bits, rooms) for cell in cells}
         context.report(f"code {max(guesses.values())} demonstrations")
         coded = code_examples(model, head, [stream[: ends[max(guesses.values())]]]) if max(guesses.values()) else None
         for cell in cells:
@@ -146,16 +152,37 @@ class InContext:
             started = time.monotonic()
 
 
-def _guess(cell: Cell, ends: list[int], bits: list[float], built: Callable[..., Encoded]) -> int:
+def _room_bits(cell: Cell, built: Callable[..., Encoded]) -> int:
+    """What the budget of a cell leaves for demonstrations."""
+    assert cell.budget_bytes is not None
+    empty = built(cell, 0, [], 0.0).program
+    assert empty is not None
+    return 8 * (cell.budget_bytes - len(empty.content)) - 8
+
+
+def _bits(token_bits: Callable[[int], list[float]], ends: list[int], room_bits: int) -> list[float]:
+    """Bits of the stream up to each token, as far as some room reaches: small budgets need no pass over a context.
+
+    Args:
+        token_bits: of the stream up to a token.
+        ends: where demonstrations end.
+        room_bits: the largest room.
+    """
+    shots, most = min(FIRST_SHOTS, len(ends) - 1), len(ends) - 1
+    bits = [0.0, *itertools.accumulate(token_bits(ends[shots]))]
+    while shots < most and bits[-1] <= room_bits:
+        shots = min(2 * shots, most)
+        bits = [0.0, *itertools.accumulate(token_bits(ends[shots]))]
+    return bits
+
+
+def _guess(cell: Cell, ends: list[int], bits: list[float], rooms: Mapping[str | None, int]) -> int:
     """How many demonstrations the cell asks for, or its budget should hold; at most what the context holds."""
     wanted = cell.parameters["shots"]
     if isinstance(wanted, int):
         return min(wanted, len(ends) - 1)
-    assert cell.budget_bytes is not None
-    empty = built(cell, 0, [], 0.0).program
-    assert empty is not None
-    room_bits = 8 * (cell.budget_bytes - len(empty.content)) - 8
-    return max(shots for shots, end in enumerate(ends) if shots == 0 or bits[end] <= room_bits)
+    held = [shots for shots, end in enumerate(ends) if end < len(bits) and bits[end] <= rooms[cell.cell_id]]
+    return max(held, default=0)
 
 
 def _most_shots(cells: Sequence[Cell], decoder_bytes: int) -> int:

@@ -40,8 +40,9 @@ def prompt_program(
 ) -> Encoded:
     """The shorter of two programs of one prompt: written in the source, or coded under the model.
 
-    A short prompt costs less as text, where no code is needed to read it; a long one costs less coded. The two may
-    differ in tokens where the stop of an example and the head of the next one are one token together.
+    A short prompt costs less as text, where no code is needed to read it; a long one costs less coded, which not every
+    model can (`coding.examples.heeds_mask`). The two may differ in tokens where the stop of an example and the head of
+    the next one are one token together.
 
     Args:
         cell: of the program.
@@ -51,7 +52,7 @@ def prompt_program(
         start: text before everything, may be empty.
         examples: worked examples.
     """
-    from pipeline.coding.examples import code_examples, token_bits
+    from pipeline.coding.examples import code_examples, heeds_mask, token_bits
 
     template = Template.of(task)
     text = start + template.head + "".join("".join(template.text(example)) + template.head for example in examples)
@@ -72,7 +73,7 @@ def prompt_program(
     reader_bytes = len(pack("pipeline.decoders.demonstrations", placed).content)
     ideal_bits = math.fsum(token_bits(model, first, rows))
     expected = reader_bytes + ideal_bits / 8
-    if expected <= len(written.content) + DOUBT_BYTES:
+    if heeds_mask(model) and expected <= len(written.content) + DOUBT_BYTES:
         coded = code_examples(model, first, [rows])
         payload = coded.payload(rows)
         shorter = pack("pipeline.decoders.demonstrations", placed, payload)
